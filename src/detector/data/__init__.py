@@ -1,0 +1,1 @@
+"""Data sets: decoding, index, groups, splits, cache, augmentation."""

@@ -1,0 +1,1 @@
+"""Networks: the small ones written out, any timm network by name."""
