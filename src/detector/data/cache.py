@@ -1,0 +1,151 @@
+"""Decoded pixels, kept as one uint8 array on disk when they fit.
+
+Reading a row of a memory map costs a fortieth of decoding the JPEG. The file is
+named after everything that its content depends on, and appears under that name
+only when it is complete, so a process that dies while writing leaves nothing that
+another could mistake for it.
+"""
+
+import logging
+import os
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+import PIL
+from filelock import FileLock
+
+from detector.data.index import Index
+from detector.data.preprocess import Preprocess
+
+log = logging.getLogger(__name__)
+
+VERSION = 1  # raise it when decode or resize give other pixels than before
+
+
+class Pixels:
+    """uint8 pictures of an index by row, from the memory map or decoded on the fly.
+
+    Instances travel to loader processes; the map is opened there, on first use.
+
+    Args:
+        paths: File of each row (N).
+        preprocess: From bytes to pixels.
+        file: The memory map, or None to decode on the fly.
+    """
+
+    def __init__(self, paths: list[Path], preprocess: Preprocess, file: Path | None) -> None:
+        self.paths, self.preprocess, self.file = paths, preprocess, file
+        self._map: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        """uint8 (S, S, 3) of one row."""
+        if self.file is None:
+            return self.preprocess(self.paths[row].read_bytes())
+        if self._map is None:
+            self._map = np.load(self.file, mmap_mode="r")
+        return np.array(self._map[row])
+
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"_map": None}
+
+
+def load_pixels(index: Index, preprocess: Preprocess, *, cache_gb: float, cache_dir: Path) -> Pixels:
+    """Open the cached pixels of an index, or make them, if they fit.
+
+    They fit when they take at most `cache_gb` and a tenth of the free disk. Which
+    way was taken, and why, is logged.
+
+    Args:
+        index: The set.
+        preprocess: From bytes to pixels.
+        cache_gb: Limit of the cache, in 10^9 bytes; 0 always decodes on the fly. Caches
+            of other sets or sizes are removed, longest unused first, to stay within it.
+        cache_dir: Where caches are kept.
+    """
+    paths = [index.path(row) for row in range(len(index))]
+    shape = (len(index), preprocess.size, preprocess.size, 3)
+    need = int(np.prod(shape, dtype=np.int64))
+    folder = cache_dir / "pixels"
+    file = folder / f"{index.name}-{preprocess.size}-{_key(index, preprocess)}.npy"
+    if _complete(file, shape):
+        os.utime(file)
+        log.info("pixels: memory map %s", file)
+        return Pixels(paths, preprocess, file)
+    if need > cache_gb * 1e9:
+        log.info(
+            "pixels: decoding on the fly, %.2f GB exceed data.cache_gb=%g", need / 1e9, cache_gb
+        )
+        return Pixels(paths, preprocess, None)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(folder).free
+        if need > free / 10:
+            log.info(
+                "pixels: decoding on the fly, %.2f GB exceed a tenth of the %.1f GB free on disk",
+                need / 1e9,
+                free / 1e9,
+            )
+            return Pixels(paths, preprocess, None)
+        # The system lifts the lock of a process that dies; a second process waits, then reads.
+        with FileLock(file.with_suffix(".lock")):
+            if not _complete(file, shape):
+                _make_room(folder, keep=file, limit=cache_gb * 1e9 - need)
+                _fill(file, shape, paths, preprocess)
+    except OSError as error:
+        log.warning("pixels: decoding on the fly, the cache cannot be written (%s)", error)
+        return Pixels(paths, preprocess, None)
+    log.info("pixels: decoded %d images into a memory map of %.2f GB", len(index), need / 1e9)
+    return Pixels(paths, preprocess, file)
+
+
+def _key(index: Index, preprocess: Preprocess) -> str:
+    settings = (VERSION, PIL.__version__, np.__version__, preprocess.pixels_key())
+    digest = blake2b(repr(settings).encode(), digest_size=10)
+    for content in index["sha256"]:
+        digest.update(content.encode())
+    return digest.hexdigest()
+
+
+def _complete(file: Path, shape: tuple) -> bool:
+    try:
+        stored = np.load(file, mmap_mode="r")
+    except (OSError, ValueError, EOFError):
+        return False
+    return stored.shape == shape and stored.dtype == np.uint8
+
+
+def _make_room(folder: Path, keep: Path, limit: float) -> None:
+    others = [f for f in folder.glob("*.npy") if f != keep]
+    others.sort(key=lambda f: f.stat().st_mtime, reverse=True)
+    total = 0
+    for other in others:
+        total += other.stat().st_size
+        if total > limit:  # a process that has it mapped keeps its pages on POSIX
+            log.info("pixels: removing the longest unused cache %s", other.name)
+            other.unlink(missing_ok=True)
+
+
+def _fill(file: Path, shape: tuple, paths: list[Path], preprocess: Preprocess) -> None:
+    for stale in file.parent.glob(f"{file.stem}.*.tmp"):  # of a process that died; we hold the lock
+        stale.unlink(missing_ok=True)
+    temporary = file.with_suffix(f".{os.getpid()}.tmp")
+    try:
+        rows = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
+
+        def fill(row: int) -> None:
+            rows[row] = preprocess(paths[row].read_bytes())
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for _ in pool.map(fill, range(len(paths))):
+                pass
+        rows.flush()
+        del rows
+        os.replace(temporary, file)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,188 @@
+"""From an index and its split to batches.
+
+Batches are (uint8 images (N, 3, S, S), labels (N), rows (N)); scaling and
+normalizing happen on the device, so a quarter of the bytes travels there.
+"""
+
+import logging
+import os
+from collections.abc import Iterator
+
+import lightning as L
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from detector.data.cache import Pixels
+from detector.data.split import deal
+from detector.data.transforms import Augment
+from detector.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+class Faces(Dataset):
+    """Images by (epoch, row); the epoch seeds the augmentation.
+
+    Args:
+        pixels: uint8 pictures by row.
+        labels: int (N).
+        augment: Applied to each picture; None for as they are.
+    """
+
+    def __init__(self, pixels: Pixels, labels: np.ndarray, augment: Augment | None = None) -> None:
+        self.pixels, self.labels, self.augment = pixels, labels, augment
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, int, int]:
+        epoch, row = key
+        image = torch.from_numpy(np.ascontiguousarray(self.pixels[row])).permute(2, 0, 1)
+        if self.augment is not None:
+            image = self.augment(image, epoch, row)
+        return image.contiguous(), int(self.labels[row]), row
+
+
+class EpochSampler(Sampler):
+    """Rows in an order that follows from the seed and the epoch alone.
+
+    Lightning calls `set_epoch`, after resuming too, so an epoch that is repeated
+    sees the same images in the same order with the same augmentation.
+
+    Args:
+        rows: int (n), what to draw from.
+        shuffle: False keeps the order.
+        seed: Of the run.
+    """
+
+    def __init__(self, rows: np.ndarray, *, shuffle: bool, seed: int) -> None:
+        self.rows, self.shuffle, self.seed, self.epoch = rows, shuffle, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch, from 0, is drawn next."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        rows = self.rows
+        if self.shuffle:
+            rows = np.random.default_rng([self.seed, self.epoch]).permutation(rows)
+        return iter([(self.epoch, int(row)) for row in rows])
+
+
+def choose_workers(setting: int | str, *, cached: bool, augmented: bool) -> tuple[int, str]:
+    """Number of loader processes, and why.
+
+    Args:
+        setting: A number, or `auto`.
+        cached: Pixels come from a memory map.
+        augmented: Images are augmented.
+
+    Raises:
+        UserError: Neither a number of at least 0 nor `auto`.
+    """
+    if isinstance(setting, int) and not isinstance(setting, bool) and setting >= 0:
+        return setting, "as configured"
+    if setting != "auto":
+        raise UserError(f"data.num_workers={setting}: give a number of at least 0, or auto")
+    if cached and not augmented:
+        return 0, "reading a memory map costs less than passing batches between processes"
+    cores = os.cpu_count() or 1
+    return max(1, min(8, cores - 1)), f"{cores} cores, one is left to the training loop"
+
+
+class FaceData(L.LightningDataModule):
+    """Loaders of one set: train, and beside each validation a measured train subset.
+
+    `val_dataloader` gives two loaders: validation, and a fixed stratified subset of
+    the train part, as large, to be measured in the same way. Otherwise the distance
+    between the two curves would be made by dropout and augmentation.
+
+    Args:
+        pixels: uint8 pictures by row.
+        labels: int (N).
+        groups: Group of each row.
+        parts: str (N): train, val or test.
+        augment: For the train part.
+        batch_size: Images a batch.
+        num_workers: Loader processes, or `auto`.
+        seed: Of the run.
+        start_method: How loader processes start: fork, spawn, forkserver; None for the
+            platform's own.
+    """
+
+    def __init__(
+        self,
+        pixels: Pixels,
+        labels: np.ndarray,
+        groups: list[str],
+        parts: np.ndarray,
+        augment: Augment,
+        *,
+        batch_size: int,
+        num_workers: int | str,
+        seed: int,
+        start_method: str | None = None,
+    ) -> None:
+        super().__init__()
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise UserError(f"data.batch_size={batch_size}: give a number of at least 1")
+        self.pixels, self.labels, self.parts, self.seed = pixels, labels, parts, seed
+        self.augment = augment if augment.names else None
+        self.rows = {part: np.flatnonzero(parts == part) for part in ("train", "val", "test")}
+        self.rows["measured"] = measured_subset(
+            self.rows["train"], labels, groups, len(self.rows["val"])
+        )
+        self.batch_size, self.start_method = batch_size, start_method
+        self.workers, why = choose_workers(
+            num_workers, cached=pixels.file is not None, augmented=self.augment is not None
+        )
+        log.info("loader processes: %d (%s)", self.workers, why)
+
+    def _loader(self, part: str, *, training: bool) -> DataLoader:
+        # Images that are measured come from the map in the main process: they are few, and
+        # a second set of loader processes would have to be started.
+        workers = self.workers if training or self.pixels.file is None else 0
+        return DataLoader(
+            Faces(self.pixels, self.labels, self.augment if training else None),
+            batch_size=self.batch_size,
+            sampler=EpochSampler(self.rows[part], shuffle=training, seed=self.seed),
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            multiprocessing_context=self.start_method if workers else None,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def train_dataloader(self) -> DataLoader:
+        """Augmented, shuffled batches of the train part."""
+        return self._loader("train", training=True)
+
+    def val_dataloader(self) -> list[DataLoader]:
+        """Validation, and the measured train subset."""
+        return [self._loader("val", training=False), self._loader("measured", training=False)]
+
+
+def measured_subset(
+    train: np.ndarray, labels: np.ndarray, groups: list[str], size: int
+) -> np.ndarray:
+    """A fixed, stratified subset of the train part, about `size` large.
+
+    Args:
+        train: int (n), rows of the train part.
+        labels: int (N).
+        groups: Group of each row (N).
+        size: How many rows are wanted.
+
+    Returns:
+        int, rows in ascending order; all of `train` if it is no larger than `size`.
+    """
+    if size >= len(train):
+        return train
+    dealt = deal(
+        [groups[row] for row in train], labels[train], [size, len(train) - size], seed=0
+    )
+    return train[dealt == 0]

@@ -1,0 +1,263 @@
+"""The index of a set: what is known about each file before any network sees it.
+
+One streaming pass reads every file once. The result is cached as JSON, keyed by
+the names, sizes and times of the files, so that a second run starts at once.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from hashlib import blake2b, sha256
+from pathlib import Path
+
+import numpy as np
+
+from detector.data.decode import DecodeError, decode, quantization_id, read_header
+from detector.data.nearcopies import Description, describe, find_pairs, listed_pairs
+from detector.data.phash import phash
+from detector.data.sources import Item, Listing
+from detector.errors import UserError
+
+log = logging.getLogger(__name__)
+
+VERSION = 1  # raise it when an index made by older code would differ
+
+
+@dataclass
+class Index:
+    """Columns of equal length, one entry a readable file, sorted by name.
+
+    Args:
+        name: Name of the set.
+        root: Folder that the names are relative to.
+        class_names: Names of labels 0 and 1; for faces `fake` and `real`.
+        columns: `name`, `label`, `split` ('' where the set brings none), `group`,
+            `sha256`, `phash` (16 hex digits), `bytes`, `format`, `mode`, `width` and
+            `height` (stored, in pixels), `quantization` (key into `tables`), and what
+            the set itself knows, such as `difficulty`, `eye_left`.
+        tables: JPEG quantization tables by their key.
+        pairs: Rows of two pictures of one photograph, and which method found them.
+        corrupt: Names of unreadable files, and why.
+    """
+
+    name: str
+    root: str
+    class_names: tuple[str, str]
+    columns: dict[str, list]
+    tables: dict[str, list] = field(default_factory=dict)
+    pairs: list[tuple[int, int, str]] = field(default_factory=list)
+    corrupt: list[tuple[str, str]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.columns["name"])
+
+    def __getitem__(self, column: str) -> list:
+        return self.columns[column]
+
+    @property
+    def labels(self) -> np.ndarray:
+        """int64 (N): 0 or 1."""
+        return np.asarray(self.columns["label"], np.int64)
+
+    def path(self, row: int) -> Path:
+        """File of one row."""
+        return Path(self.root) / self.columns["name"][row]
+
+
+def group_names(digests: Sequence[str], pairs: Sequence[tuple]) -> list[str]:
+    """Join copies and paired pictures into groups.
+
+    Args:
+        digests: sha256 of each file (N).
+        pairs: Two rows each, in the first two places.
+
+    Returns:
+        Group of each row (N): the first 16 digits of the group's smallest digest, so
+        that it depends on the pictures alone.
+    """
+    parent = list(range(len(digests)))
+
+    def root(row: int) -> int:
+        while parent[row] != row:
+            parent[row] = row = parent[parent[row]]
+        return row
+
+    first: dict[str, int] = {}
+    same = [(first.setdefault(digest, row), row) for row, digest in enumerate(digests)]
+    for a, b, *_ in [*same, *pairs]:
+        low, high = sorted((root(a), root(b)))
+        parent[high] = low
+    smallest: dict[int, str] = {}
+    for row, digest in enumerate(digests):
+        top = root(row)
+        smallest[top] = min(smallest.get(top, digest), digest)
+    return [smallest[root(row)][:16] for row in range(len(digests))]
+
+
+def load_index(
+    name: str,
+    root: Path,
+    listing: Listing,
+    *,
+    max_pixels: int,
+    skip_corrupt: bool,
+    near_copies: bool,
+    cache_dir: Path,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Index:
+    """Read the index from its cache, or make it.
+
+    Args:
+        name: Name of the set; `detector/data/pairs/<name>.csv` may list known pairs.
+        root: Folder that the names are relative to.
+        listing: The files and what the set says of them.
+        max_pixels: Larger pictures count as unreadable.
+        skip_corrupt: Go on without unreadable files instead of refusing.
+        near_copies: Look for pictures of one photograph; not for sets with own splits.
+        cache_dir: Where indexes are kept.
+        workers: Threads that read; None for one a core.
+        progress: Called with files done and files in all.
+
+    Raises:
+        UserError: There are unreadable files and `skip_corrupt` is false, or all are.
+    """
+    near_copies = near_copies and not listing.own_splits
+    file = cache_dir / "index" / f"{name}-{_fingerprint(listing, max_pixels, near_copies)}.json"
+    index = _read(file)
+    if index is None:
+        log.info("indexing %s: %d files below %s", name, len(listing.items), root)
+        index = _build(name, root, listing, max_pixels, near_copies, workers, progress)
+        _write(index, file)
+    index.root = str(root)
+    _report(index, skip_corrupt)
+    return index
+
+
+def _fingerprint(listing: Listing, max_pixels: int, near_copies: bool) -> str:
+    digest = blake2b(
+        repr((VERSION, max_pixels, near_copies, tuple(listing.class_names))).encode(),
+        digest_size=8,
+    )
+    for item in listing.items:
+        stat = item.path.stat()
+        digest.update(
+            repr((item.name, item.label, item.split, stat.st_size, stat.st_mtime_ns)).encode()
+        )
+    return digest.hexdigest()
+
+
+def _read(file: Path) -> Index | None:
+    try:
+        content = json.loads(file.read_text())
+        return Index(
+            **content
+            | {
+                "class_names": tuple(content["class_names"]),
+                "pairs": [tuple(pair) for pair in content["pairs"]],
+                "corrupt": [tuple(entry) for entry in content["corrupt"]],
+            }
+        )
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        log.warning("the cached index %s is unreadable (%s); making it again", file, error)
+        return None
+
+
+def _write(index: Index, file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_suffix(f".{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(asdict(index)))
+    os.replace(temporary, file)  # a reader sees the whole file or none
+
+
+def _look(item: Item, max_pixels: int, near_copies: bool) -> tuple[dict, Description | None, tuple]:
+    data = item.path.read_bytes()
+    header, image = read_header(data), decode(data, max_pixels=max_pixels)
+    description = describe(image) if near_copies else None
+    row = {
+        "name": item.name,
+        "label": item.label,
+        "split": item.split,
+        "sha256": sha256(data).hexdigest(),
+        "phash": f"{phash(image) if description is None else description.phash:016x}",
+        "bytes": len(data),
+        "format": header.format,
+        "mode": header.mode,
+        "width": header.width,
+        "height": header.height,
+        "quantization": quantization_id(header.quantization),
+        **item.extra,
+    }
+    return row, description, header.quantization
+
+
+def _build(name, root, listing, max_pixels, near_copies, workers, progress) -> Index:
+    def look(item: Item):
+        try:
+            return _look(item, max_pixels, near_copies)
+        except (DecodeError, OSError) as error:
+            return str(error).splitlines()[0]
+
+    rows, descriptions, tables, corrupt = [], [], {}, []
+    # Threads suffice: reading, decoding and hashing all release the interpreter's lock.
+    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        for done, (item, seen) in enumerate(
+            zip(listing.items, pool.map(look, listing.items), strict=True), 1
+        ):
+            if isinstance(seen, str):
+                corrupt.append((item.name, seen))
+            else:
+                row, description, quantization = seen
+                rows.append(row)
+                descriptions.append(description)
+                tables.setdefault(row["quantization"], quantization)
+            if progress:
+                progress(done, len(listing.items))
+    tables.pop("", None)
+    columns = {key: [row[key] for row in rows] for key in (rows[0] if rows else {"name": ""})}
+    pairs: list[tuple[int, int, str]] = []
+    if near_copies and rows:
+        pairs = [(int(p.a), int(p.b), p.method) for p in find_pairs(descriptions)]
+        known = Path(__file__).parent / "pairs" / f"{name}.csv"
+        if known.exists():
+            by_name = {Path(entry).name: at for at, entry in enumerate(columns["name"])}
+            found = {frozenset(pair[:2]) for pair in pairs}
+            pairs += [
+                (a, b, "listed")
+                for a, b in listed_pairs(by_name, known)
+                if frozenset((a, b)) not in found
+            ]
+    if rows:
+        columns["group"] = group_names(columns["sha256"], pairs)
+    tables = {key: [list(table) for table in value] for key, value in tables.items()}
+    return Index(name, str(root), tuple(listing.class_names), columns, tables, pairs, corrupt)
+
+
+def _report(index: Index, skip_corrupt: bool) -> None:
+    total = len(index) + len(index.corrupt)
+    if index.corrupt:
+        some = "; ".join(f"{Path(index.root) / name}: {why}" for name, why in index.corrupt[:5])
+        more = f"; and {len(index.corrupt) - 5} more" if len(index.corrupt) > 5 else ""
+        message = f"{len(index.corrupt)} of {total} files of {index.name} are unreadable: {some}"
+        if not skip_corrupt:
+            raise UserError(
+                f"{message}{more} (repair or remove them, or go on without: data.skip_corrupt=true)"
+            )
+        log.warning("%s%s; going on without them", message, more)
+    if not len(index):
+        raise UserError(f"no file of {index.name} below {index.root} is a readable picture")
+    copies = len(index) - len(set(index["sha256"]))
+    log.info(
+        "%s: %d images (%s), %d byte-identical copies, %d pairs of one photograph, %d groups",
+        index.name,
+        len(index),
+        ", ".join(f"{int((index.labels == k).sum())} {n}" for k, n in enumerate(index.class_names)),
+        copies,
+        len(index.pairs),
+        len(set(index["group"])),
+    )

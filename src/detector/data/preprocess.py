@@ -1,0 +1,145 @@
+"""The one way from a file's bytes to the pixels that a network sees.
+
+Training, evaluation, prediction and whatever is exported all call it. It needs
+NumPy and Pillow alone, and its settings are stored with the weights.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+
+import numpy as np
+from PIL import Image
+
+from detector.data.decode import decode
+from detector.errors import UserError
+
+_FILTERS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+_FITS = ("crop", "squash", "pad")
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """Settings of the preprocessing; calling it applies it.
+
+    Args:
+        size: Side S of the square result, in pixels.
+        fit: How a picture that is not square becomes so: `crop` the centre, `squash`
+            it, or `pad` it with black.
+        interpolation: `nearest`, `bilinear`, `bicubic` or `lanczos`; Pillow's, which
+            average over the source when they shrink it.
+        mean: Per channel, subtracted after scaling to 0..1 (in the network's module).
+        std: Per channel, divided by after that.
+        max_pixels: Pictures with more are refused before they are decoded.
+
+    Raises:
+        UserError: A setting is out of range.
+    """
+
+    size: int
+    fit: str
+    interpolation: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    max_pixels: int
+
+    def __post_init__(self) -> None:
+        def check(fine: bool, name: str, must: str) -> None:
+            if not fine:
+                raise UserError(f"model.preprocess.{name}={getattr(self, name)}: {must}")
+
+        def triple(values: tuple, low: float) -> bool:
+            return len(values) == 3 and all(
+                isinstance(v, (int, float)) and low <= v < 1e3 for v in values
+            )
+
+        object.__setattr__(self, "mean", tuple(self.mean))
+        object.__setattr__(self, "std", tuple(self.std))
+        whole = isinstance(self.size, int) and not isinstance(self.size, bool)
+        check(whole and 16 <= self.size <= 4096, "size", "give a side between 16 and 4096 pixels")
+        check(self.fit in _FITS, "fit", f"choose one of {', '.join(_FITS)}")
+        check(
+            self.interpolation in _FILTERS, "interpolation", f"choose one of {', '.join(_FILTERS)}"
+        )
+        check(triple(self.mean, -1e3), "mean", "give three numbers, one per channel")
+        check(triple(self.std, 1e-6), "std", "give three numbers above 0, one per channel")
+        check(
+            isinstance(self.max_pixels, int) and self.max_pixels > 0, "max_pixels", "must be above 0"
+        )
+
+    @classmethod
+    def from_dict(cls, settings: Mapping) -> "Preprocess":
+        """Settings from plain data, such as a config or a checkpoint.
+
+        Raises:
+            UserError: A setting is missing, unknown or out of range.
+        """
+        names = [field.name for field in fields(cls)]
+        if set(settings) != set(names):
+            raise UserError(
+                f"preprocessing takes {', '.join(names)}; got {', '.join(map(str, settings))}"
+            )
+        return cls(**{str(key): value for key, value in settings.items()})
+
+    def to_dict(self) -> dict:
+        """Plain data: numbers, strings and lists of numbers."""
+        return asdict(self) | {"mean": list(self.mean), "std": list(self.std)}
+
+    def pixels_key(self) -> tuple:
+        """What the uint8 result depends on; `mean` and `std` come later."""
+        return (self.size, self.fit, self.interpolation, self.max_pixels)
+
+    def __call__(self, data: bytes) -> np.ndarray:
+        """Decode and resize.
+
+        Args:
+            data: A whole image file.
+
+        Returns:
+            uint8 (S, S, 3), RGB.
+
+        Raises:
+            DecodeError: The bytes are no readable picture.
+        """
+        return self.resize(decode(data, max_pixels=self.max_pixels))
+
+    def resize(self, image: np.ndarray) -> np.ndarray:
+        """Resize a decoded picture.
+
+        Args:
+            image: uint8 (H, W, 3).
+
+        Returns:
+            uint8 (S, S, 3).
+        """
+        height, width = image.shape[:2]
+        if (height, width) == (self.size, self.size):
+            return image
+        picture, box = Image.fromarray(image), None
+        if self.fit == "crop" and height != width:
+            side = min(height, width)
+            left, top = (width - side) / 2, (height - side) / 2
+            box = (left, top, left + side, top + side)
+        elif self.fit == "pad" and height != width:
+            side = max(height, width)
+            square = Image.new("RGB", (side, side))
+            square.paste(picture, ((side - width) // 2, (side - height) // 2))
+            picture = square
+        return np.array(picture.resize((self.size, self.size), _FILTERS[self.interpolation], box))
+
+    def normalize(self, images: np.ndarray) -> np.ndarray:
+        """What the network is fed.
+
+        Args:
+            images: uint8 (N, S, S, 3).
+
+        Returns:
+            float32 (N, 3, S, S), (x / 255 - mean) / std.
+        """
+        mean, std = (np.asarray(v, np.float32) for v in (self.mean, self.std))
+        scaled = (images.astype(np.float32) / np.float32(255) - mean) / std
+        return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))

@@ -1,0 +1,354 @@
+"""Which files a data set consists of: one index function for each set.
+
+An index function takes a folder, finds the set's layout at whatever depth below it
+and returns a `Listing`. A new set is one more function in `SOURCES` and one YAML in
+`conf/data`. Hidden files and what macOS leaves in archives are no part of any set.
+"""
+
+import logging
+import os
+import re
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from detector.errors import UserError
+
+log = logging.getLogger(__name__)
+
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+)
+SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+PARTS = ("eye_left", "eye_right", "nose", "mouth")
+
+_CIPLAB_FAKE = re.compile(r"(easy|mid|hard)_")
+_CIPLAB_PARTS = re.compile(r"(?:easy|mid|hard)_\d+_([01]{4})")
+_FAKE = re.compile(r"(?<![a-z])(deep)?fakes?(?![a-z])", re.IGNORECASE)
+_REAL = re.compile(r"(?<![a-z])reals?(?![a-z])", re.IGNORECASE)
+
+
+class LayoutError(UserError):
+    """The set's files are not below the folder, so fetching them is the remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One image file of a set.
+
+    Args:
+        path: The file, absolute.
+        name: Its path below `Listing.root`, with forward slashes: the same everywhere.
+        label: Index into `Listing.class_names`; 0 is fake.
+        split: `train`, `val` or `test` where the set brings its own splits, else empty.
+        extra: What the set's file names tell beyond the label.
+    """
+
+    path: Path
+    name: str
+    label: int
+    split: str = ""
+    extra: dict[str, str | int] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The files of a set, sorted by name.
+
+    Args:
+        root: The folder where the set's layout begins, absolute.
+        items: All images.
+        class_names: Names of label 0, which counts as fake, and of label 1.
+        own_splits: Which of train, val and test the set brings, in this order. Empty:
+            none. Without `val`, validation has to be taken out of the train items.
+    """
+
+    root: Path
+    items: tuple[Item, ...]
+    class_names: tuple[str, str] = ("fake", "real")
+    own_splits: tuple[str, ...] = ()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of images of each class, by class name."""
+        labels = Counter(item.label for item in self.items)
+        return {name: labels[label] for label, name in enumerate(self.class_names)}
+
+
+def list_items(source: str, root: Path | str, **options: object) -> Listing:
+    """Lists a set's images.
+
+    Args:
+        source: A key of `SOURCES`.
+        root: A folder at or above the set's layout; `~` is expanded.
+        **options: What that source's index function takes.
+
+    Raises:
+        LayoutError: The set is not below `root`.
+        UserError: The source is unknown, or what is there does not make two classes.
+    """
+    if source not in SOURCES:
+        raise UserError(f"unknown data source {source!r}: use one of {', '.join(SOURCES)}")
+    return SOURCES[source](absolute(root), **options)
+
+
+def absolute(path: Path | str) -> Path:
+    """The path with `~` expanded, absolute, links kept as they are."""
+    return Path(os.path.abspath(os.path.expanduser(path)))
+
+
+def ciplab(root: Path) -> Listing:
+    """Real and Fake Face Detection: `training_real`, `training_fake`.
+
+    Kaggle's archive holds the set twice; the shallowest complete copy is taken. `extra`
+    has `difficulty` (easy, mid, hard; empty for reals) and, for each of `PARTS`, 1 where
+    the file name says that it was swapped, 0 where not, -1 where the name is malformed.
+    Left and right are the viewer's.
+    """
+    base, (fake, real) = _find(root, ("training_fake", "training_real"))
+
+    def extra(stem: str) -> dict[str, str | int]:
+        difficulty, bits = _CIPLAB_FAKE.match(stem), _CIPLAB_PARTS.fullmatch(stem)
+        parts = map(int, bits[1]) if bits else (-1,) * len(PARTS)
+        return {"difficulty": difficulty[1] if difficulty else "", **dict(zip(PARTS, parts))}
+
+    whole = {"difficulty": "", **dict.fromkeys(PARTS, 0)}
+    items = _items(base, fake, 0, extra=extra) + _items(base, real, 1, extra=lambda _: dict(whole))
+    return _listing(base, items)
+
+
+def hardfake(root: Path) -> Listing:
+    """Fake-Vs-Real-Faces (Hard): `real`, `fake`; the `data.csv` beside them adds nothing."""
+    base, (fake, real) = _find(root, ("fake", "real"))
+    return _listing(base, _items(base, fake, 0) + _items(base, real, 1))
+
+
+def faces_140k(root: Path) -> Listing:
+    """140k Real and Fake Faces: `train`, `valid`, `test`, each with `real` and `fake`."""
+    splits = ("train", "valid", "test")
+    base, folders = _find(root, [f"{split}/{name}" for split in splits for name in _PAIR])
+    items = []
+    for index, folder in enumerate(folders):
+        items += _items(base, folder, index % 2, SPLITS[splits[index // 2]])
+    return _listing(base, items, own_splits=("train", "val", "test"))
+
+
+def folder(root: Path, classes: Mapping[str, Sequence[str] | str] | None = None) -> Listing:
+    """Any tree `root/<class>/...`, or `root/<split>/<class>/...`.
+
+    Own splits are recognised when every folder at the top is named train, val (valid,
+    validation) or test. Class folders are searched to any depth; without images they do
+    not count. A name with the word fake takes label 0 and one with the word real takes
+    label 1; where no name tells, the labels follow the alphabet and a warning says so.
+
+    Args:
+        root: The folder above the class or split folders.
+        classes: Two class names and the folders that make up each; folders that are not
+            named stay out. Class names are ordered as folder names are, except that
+            those that do not tell keep the order given.
+
+    Raises:
+        LayoutError: The folder is missing or has no images.
+        UserError: There are not exactly two classes, or a split lacks one.
+    """
+    _, top, _ = next(_walk(_checked(root)))
+    names = {name: SPLITS.get(name.casefold(), "") for name in top}
+    own = bool(names) and all(names.values())
+    if own and "train" not in names.values():
+        raise UserError(f"{root} holds only {_join(top)}: own splits need a train folder too")
+    own_splits = tuple(dict.fromkeys(s for s in SPLITS.values() if own and s in names.values()))
+    if own_splits == ("train",):  # a set without splits: nothing is set aside for testing
+        own_splits = ()
+
+    spelled: dict[str, str] = {}  # casefolded: as written
+    found: list[tuple[str, str, str]] = []  # casefolded class folder, path below root, split
+    for above in top if own else ["."]:
+        _, inside, loose = next(_walk(root / above))
+        if images := sum(map(_is_image, loose)):
+            log.warning("%d images in %s belong to no class", images, root / above)
+        for name in inside:
+            below = name if above == "." else f"{above}/{name}"
+            if _has_image(root / below):
+                spelled.setdefault(name.casefold(), name)
+                found.append((name.casefold(), below, names[above] if own_splits else ""))
+    if not found:
+        raise LayoutError(
+            f"{root} has no class folders with images ({' '.join(sorted(SUFFIXES))}): "
+            f"put them at {root}/<class>/"
+        )
+    class_names, label_of = _two_classes(root, spelled, classes)
+    items = []
+    for key, below, split in found:
+        if key in label_of:
+            items += _items(root, below, label_of[key], split)
+    listing = _listing(root, items, class_names, own_splits)
+    for split in own_splits:
+        if len(present := {item.label for item in items if item.split == split}) < 2:
+            only = class_names[present.pop()] if present else "nothing"
+            raise UserError(f"the {split} folder in {root} holds only {only}: it needs both classes")
+    return listing
+
+
+_PAIR = ("fake", "real")
+
+SOURCES: dict[str, Callable[..., Listing]] = {
+    "ciplab": ciplab,
+    "hardfake": hardfake,
+    "140k": faces_140k,
+    "folder": folder,
+}
+
+
+def _two_classes(
+    root: Path, spelled: Mapping[str, str], classes: Mapping[str, Sequence[str] | str] | None
+) -> tuple[tuple[str, str], dict[str, int]]:
+    """Names of the two classes, and the label of each folder (casefolded) that is used."""
+    folders = sorted(spelled.values(), key=str.casefold)
+    found = _join(folders)
+    if classes is None:
+        if len(folders) == 1:
+            raise UserError(f"{root} holds one class only ({found}): add the other one's folder")
+        if len(folders) > 2:
+            raise UserError(
+                f"{root} holds {len(folders)} classes ({found}): say which make up the two with "
+                f"'data.classes={{fake:[{folders[0]}],real:[{_join(folders[1:])}]}}'"
+            )
+        members = {name: [name] for name in folders}
+    elif not isinstance(classes, Mapping) or len(classes) != 2:
+        raise UserError(f"data.classes={classes} is not two: write {{fake:[a,b],real:[c]}}")
+    else:
+        members = {str(k): [v] if isinstance(v, str) else v or [] for k, v in classes.items()}
+    label_of: dict[str, int] = {}
+    class_names = _fake_first(*members, root=root)
+    for label, name in enumerate(class_names):
+        for member in map(str, members[name]):
+            if member.casefold() not in spelled:
+                raise UserError(
+                    f"data.classes: no folder {member!r} with images in {root}, there is {found}"
+                )
+            if label_of.setdefault(member.casefold(), label) != label:
+                raise UserError(f"data.classes puts {member!r} into both classes: drop one")
+        if label not in label_of.values():
+            raise UserError(f"data.classes gives {name!r} no folder: there is {found}")
+    kinds = tuple(map(_kind, class_names))
+    return (_PAIR if kinds == _PAIR else class_names), label_of
+
+
+def _fake_first(a: str, b: str, *, root: Path) -> tuple[str, str]:
+    kinds = _kind(a), _kind(b)
+    if kinds[0] == kinds[1]:
+        log.warning(
+            "%s: nothing tells which class is fake; %r counts as fake (label 0), %r as real; "
+            "data.classes={fake:[...],real:[...]} says otherwise", root, a, b,
+        )
+    elif kinds[0] == "real" or kinds[1] == "fake":
+        return b, a
+    return a, b
+
+
+def _kind(name: str) -> str:
+    fake, real = bool(_FAKE.search(name)), bool(_REAL.search(name))
+    return "" if fake == real else "fake" if fake else "real"
+
+
+def _find(root: Path, wanted: Sequence[str]) -> tuple[Path, list[str]]:
+    """The shallowest folder that holds all the wanted ones, with images in each."""
+    for base, subfolders, _ in _walk(_checked(root)):
+        first = {name.casefold() for name in subfolders}
+        if all(path.split("/")[0] in first for path in wanted):
+            found = [_resolve(base, path) for path in wanted]
+            if all(path is not None and _has_image(base / path) for path in found):
+                return base, found
+    raise LayoutError(f"no folder in {root} holds {_join(wanted)} with images in each")
+
+
+def _resolve(base: Path, path: str) -> str | None:
+    """The path below base as it is spelled there, whatever the case."""
+    parts: list[str] = []
+    for part in path.split("/"):
+        inside = next(_walk(base.joinpath(*parts)))[1]
+        same = [name for name in inside if name.casefold() == part]
+        if not same:
+            return None
+        parts.append(part if part in same else same[0])
+    return "/".join(parts)
+
+
+def _walk(top: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """Each folder from top down, breadth first: itself, its subfolders, its files.
+
+    Links are followed; a folder that is reached twice is walked once, so that a link to
+    something above ends.
+    """
+    queue, seen = deque([top]), set()
+    while queue:
+        base = queue.popleft()
+        if (real := os.path.realpath(base)) in seen:
+            continue
+        seen.add(real)
+        folders, files = [], []
+        try:
+            with os.scandir(base) as entries:
+                for entry in entries:
+                    if not entry.name.startswith(".") and entry.name != "__MACOSX":
+                        # os.path answers False for a link to itself, where DirEntry raises.
+                        plain = not entry.is_symlink()
+                        if entry.is_dir() if plain else os.path.isdir(entry.path):
+                            folders.append(entry.name)
+                        elif entry.is_file() if plain else os.path.isfile(entry.path):
+                            files.append(entry.name)
+        except OSError as error:
+            raise UserError(f"{base} cannot be read: {error.strerror or error}") from error
+        folders.sort()
+        yield base, folders, files
+        queue.extend(base / name for name in folders)
+
+
+def _is_image(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in SUFFIXES
+
+
+def _has_image(top: Path) -> bool:
+    return any(_is_image(name) for _, _, files in _walk(top) for name in files)
+
+
+def _items(
+    root: Path,
+    below: str,
+    label: int,
+    split: str = "",
+    extra: Callable[[str], dict[str, str | int]] = lambda stem: {},
+) -> list[Item]:
+    items = []
+    for base, _, files in _walk(root / below):
+        prefix = base.relative_to(root).as_posix()
+        for name in filter(_is_image, files):
+            try:
+                name.encode()
+            except UnicodeEncodeError:
+                raise UserError(f"a file name in {base} is not UTF-8: rename {name!a}") from None
+            stem = os.path.splitext(name)[0]
+            items.append(Item(base / name, f"{prefix}/{name}", label, split, extra(stem)))
+    return items
+
+
+def _listing(
+    root: Path,
+    items: list[Item],
+    class_names: tuple[str, str] = _PAIR,
+    own_splits: tuple[str, ...] = (),
+) -> Listing:
+    return Listing(root, tuple(sorted(items, key=lambda i: i.name)), class_names, own_splits)
+
+
+def _checked(root: Path) -> Path:
+    if not root.exists():
+        raise LayoutError(f"{root} does not exist")
+    if not root.is_dir():
+        raise UserError(f"{root} is a file: data.root= takes a folder")
+    return root
+
+
+def _join(names: Sequence[str] | Mapping[str, object]) -> str:
+    return ", ".join(names)

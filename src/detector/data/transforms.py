@@ -1,0 +1,149 @@
+"""Augmentation of training images: torchvision's transforms, by name from the config.
+
+Each image gets its own random numbers, from the seed, the epoch and its row. So
+the result depends neither on the number of loader processes nor on what was drawn
+before, and a resumed run sees exactly what it would have seen.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.transforms import v2
+
+from detector.errors import UserError
+
+
+class _Affine(v2.Transform):
+    """Rotation and shear in degrees, shift as a share of the side, zoom 1-z..1+z.
+
+    Edges are repeated outward, as Keras' ImageDataGenerator does: black corners
+    would tell the network how far a picture was turned. torchvision fills with a
+    constant only, and padding first costs ten times as much, hence OpenCV.
+    """
+
+    def __init__(self, *, rotate: float, shift: float, shear: float, zoom: float) -> None:
+        super().__init__()
+        if not (0 <= rotate <= 180 and 0 <= shift < 1 and 0 <= shear < 90 and 0 <= zoom < 1):
+            raise ValueError("rotate 0..180 and shear 0..90 degrees, shift and zoom 0..1")
+        self.low = torch.tensor([-rotate, -shift, -shift, -shear, 1 - zoom])
+        self.high = torch.tensor([rotate, shift, shift, shear, 1 + zoom])
+
+    def make_params(self, flat_inputs: list) -> dict:
+        drawn = self.low + (self.high - self.low) * torch.rand(5)
+        return dict(zip(("rotate", "x", "y", "shear", "zoom"), drawn.tolist(), strict=True))
+
+    def transform(self, inpt: Tensor, params: dict) -> Tensor:
+        height, width = inpt.shape[-2:]
+        turn, shear = math.radians(params["rotate"]), math.radians(params["shear"])
+        linear = params["zoom"] * np.array(
+            [[math.cos(turn), -math.sin(turn + shear)], [math.sin(turn), math.cos(turn + shear)]]
+        )
+        centre = np.array([(width - 1) / 2, (height - 1) / 2])
+        offset = centre - linear @ centre + [params["x"] * width, params["y"] * height]
+        moved = cv2.warpAffine(
+            inpt.permute(1, 2, 0).numpy(),
+            np.column_stack([linear, offset]),
+            (width, height),
+            flags=cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
+        return torch.from_numpy(moved).permute(2, 0, 1)
+
+
+def _crop(size: int, *, scale: float) -> v2.Transform:
+    return v2.RandomResizedCrop(size, scale=(scale, 1.0), ratio=(0.9, 1.1), antialias=True)
+
+
+def _jitter(size: int, *, brightness: float, contrast: float, saturation: float) -> v2.Transform:
+    return v2.ColorJitter(brightness, contrast, saturation)  # hue costs six times as much
+
+
+class _Downscale(v2.Transform):
+    """Shrink by a random factor and enlarge again, as pictures passed on are."""
+
+    def __init__(self, low: float) -> None:
+        super().__init__()
+        self.low = low
+
+    def make_params(self, flat_inputs: list) -> dict:
+        return {"factor": float(torch.empty(()).uniform_(self.low, 1.0))}
+
+    def transform(self, inpt, params: dict):
+        height, width = inpt.shape[-2:]
+        small = [max(1, round(height * params["factor"])), max(1, round(width * params["factor"]))]
+        shrunk = v2.functional.resize(inpt, small, antialias=True)
+        return v2.functional.resize(shrunk, [height, width], antialias=True)
+
+
+def _sometimes(transform: v2.Transform, p: float) -> v2.Transform:
+    return v2.RandomApply([transform], p=p)
+
+
+_STEPS = {
+    "flip": lambda size, *, p: v2.RandomHorizontalFlip(p),
+    "affine": lambda size, **settings: _Affine(**settings),
+    "crop": _crop,
+    "jitter": _jitter,
+    "jpeg": lambda size, *, p, low, high: _sometimes(v2.JPEG((low, high)), p),
+    "blur": lambda size, *, p, low, high: _sometimes(v2.GaussianBlur(7, (low, high)), p),
+    "resize": lambda size, *, p, low: _sometimes(_Downscale(low), p),
+    "noise": lambda size, *, p, sigma: _sometimes(v2.GaussianNoise(0.0, sigma), p),
+}
+
+
+class Augment:
+    """A chain of random transforms with its own random numbers.
+
+    Args:
+        steps: Each a mapping with `step`, its name, and the step's own settings.
+        size: Side of the images, in pixels.
+        seed: Of the run.
+
+    Raises:
+        UserError: A step or a setting is unknown or out of range.
+    """
+
+    def __init__(self, steps: Sequence[Mapping], size: int, seed: int) -> None:
+        self.seed = seed
+        self.names = [str(step.get("step")) for step in steps]
+        self._transforms = [self._build(dict(step), size) for step in steps]
+
+    @staticmethod
+    def _build(step: dict, size: int) -> v2.Transform:
+        name = step.pop("step", None)
+        if name not in _STEPS:
+            raise UserError(f"augment.steps: no step {name}; there are {', '.join(_STEPS)}")
+        try:
+            return _STEPS[name](size, **step)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"augment.steps: {name} with {step}: {error}") from error
+
+    def __call__(self, image: Tensor, epoch: int, row: int) -> Tensor:
+        """Augment one image.
+
+        Args:
+            image: uint8 (3, S, S).
+            epoch: Number of the epoch, from 0.
+            row: The image's row in the index.
+
+        Returns:
+            uint8 (3, S, S).
+        """
+        if not self._transforms:
+            return image
+        digest = blake2b(f"{self.seed}:{epoch}:{row}".encode(), digest_size=7).digest()
+        # Only the CPU generator: torch.manual_seed would also restart the device's, and with
+        # it every dropout mask of a run that loads in its main process.
+        state = torch.get_rng_state()
+        torch.default_generator.manual_seed(int.from_bytes(digest, "little"))
+        try:
+            for transform in self._transforms:
+                image = transform(image)
+        finally:
+            torch.set_rng_state(state)
+        return image

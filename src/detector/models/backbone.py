@@ -1,0 +1,35 @@
+"""Any timm network by name."""
+
+import difflib
+
+import timm
+from torch import nn
+
+from detector.errors import UserError
+
+
+def timm_network(name: str, size: int, classes: int, **options) -> nn.Module:
+    """Build a timm network with random weights.
+
+    Args:
+        name: As `timm.list_models()` has it, e.g. `resnet18`.
+        size: Side of the square input, in pixels; passed on to networks of a fixed size.
+        classes: Number of logits.
+        options: Further arguments of `timm.create_model`, e.g. `drop_rate`.
+
+    Raises:
+        UserError: timm knows no such network, or refuses the options.
+    """
+    if not timm.is_model(name):
+        near = difflib.get_close_matches(name, timm.list_models(), n=3)
+        hint = f"did you mean {', '.join(near)}?" if near else "see timm.list_models()"
+        raise UserError(f"model.net.name={name}: timm has no such network; {hint}")
+    fixed = timm.get_pretrained_cfg(name)
+    if fixed is not None and fixed.fixed_input_size:
+        options["img_size"] = size  # vision transformers size their position embedding by it
+    try:
+        return timm.create_model(name, pretrained=False, num_classes=classes, **options)
+    except (TypeError, ValueError, AssertionError, RuntimeError) as error:
+        raise UserError(
+            f"model.net.name={name} cannot be built at {size} px with {options}: {error}"
+        ) from error

@@ -1,0 +1,132 @@
+"""The LightningModule: loss, measured curves, optimizer. The network is an argument."""
+
+from collections.abc import Mapping
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics.classification import BinaryAccuracy, BinaryAUROC
+
+from detector.data.preprocess import Preprocess
+from detector.run.optim import make_optimizer
+
+FAKE = 0  # the positive class of every metric
+
+
+class DetectorModule(L.LightningModule):
+    """Trains a network on labelled faces and measures it as it goes.
+
+    Each validation measures two loaders in eval mode, without augmentation:
+    validation and the train subset. It logs `train/*` and `val/*` (loss, accuracy,
+    auroc) and the `gap/*` between them; `fit/loss` is the loss that the optimizer
+    saw, with dropout, augmentation and class weights.
+
+    Args:
+        network: Float images (N, 3, S, S) to logits (N, 2).
+        card: What a prediction needs beside the weights; goes into every checkpoint.
+        preprocess: Gives mean and std.
+        seed: Of the run; each epoch restarts the random numbers from it.
+        optimizer: `name`, `lr`, `weight_decay`.
+        schedule: `name` (`none` or `cosine`), `warmup_epochs`.
+        class_weights: Weight of each class in the loss, or None.
+        channels_last: Memory format of images and weights.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        card: Mapping,
+        preprocess: Preprocess,
+        *,
+        seed: int,
+        optimizer: Mapping,
+        schedule: Mapping,
+        class_weights: tuple[float, float] | None,
+        channels_last: bool,
+    ) -> None:
+        super().__init__()
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.network = network.to(memory_format=self.memory_format)
+        self.card, self.seed = dict(card), seed
+        self.optimizer, self.schedule = dict(optimizer), dict(schedule)
+        for name, values in (("mean", preprocess.mean), ("std", preprocess.std)):
+            values = torch.tensor(values, dtype=torch.float32).view(1, 3, 1, 1)
+            self.register_buffer(name, values, persistent=False)
+        weights = None if class_weights is None else torch.tensor(class_weights).float()
+        self.loss = nn.CrossEntropyLoss(weight=weights)
+        self.measures = nn.ModuleDict(
+            {
+                stage: MetricCollection(
+                    # Scores are probabilities: torchmetrics would squash a batch of logits
+                    # only if it happens to leave 0..1.
+                    {"accuracy": BinaryAccuracy(), "auroc": BinaryAUROC()}
+                )
+                for stage in ("val", "measured")
+            }
+        )
+        self.losses = nn.ModuleDict({stage: MeanMetric() for stage in ("val", "measured")})
+        self.validated: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (N, 2) of uint8 images (N, 3, S, S)."""
+        scaled = (images.float() / 255 - self.mean) / self.std
+        return self.network(scaled.contiguous(memory_format=self.memory_format))
+
+    def on_train_epoch_start(self) -> None:
+        # Dropout then follows from the seed and the epoch alone: an epoch repeated after a
+        # kill draws the same masks as the run that was never interrupted.
+        torch.manual_seed((self.seed * 1_000_003 + self.current_epoch) % 2**63)
+        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
+
+    def training_step(self, batch: tuple, batch_idx: int) -> Tensor:
+        images, labels, _ = batch
+        loss = self.loss(self(images).float(), labels)
+        self.log(
+            "fit/loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(labels)
+        )
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        self.validated.clear()
+
+    def validation_step(self, batch: tuple, batch_idx: int, dataloader_idx: int = 0) -> None:
+        images, labels, rows = batch
+        logits = self(images).float()
+        stage = "measured" if dataloader_idx else "val"
+        p_fake = logits.softmax(1)[:, FAKE]
+        self.measures[stage].update(p_fake, (labels == FAKE).int())
+        # Without class weights: a curve should be the same quantity for every setting.
+        self.losses[stage].update(nn.functional.cross_entropy(logits, labels), len(labels))
+        if stage == "val":
+            self.validated.append((rows.cpu(), labels.cpu(), p_fake.cpu()))
+
+    def on_validation_epoch_end(self) -> None:
+        values = {}
+        for stage, name in (("measured", "train"), ("val", "val")):
+            computed = self.measures[stage].compute() | {"loss": self.losses[stage].compute()}
+            values |= {f"{name}/{key}": value for key, value in computed.items()}
+            self.measures[stage].reset()
+            self.losses[stage].reset()
+        values["gap/loss"] = values["val/loss"] - values["train/loss"]
+        values["gap/accuracy"] = values["train/accuracy"] - values["val/accuracy"]
+        self.log_dict(values)
+        for key in ("train/accuracy", "val/accuracy", "val/loss"):
+            self.log(key, values[key], prog_bar=True, logger=False)
+
+    def configure_optimizers(self) -> dict:
+        steps = self.trainer.estimated_stepping_batches
+        return make_optimizer(
+            self.network, self.optimizer, self.schedule, steps, self.trainer.max_epochs
+        )
+
+    def state_dict(self, *args, **kwargs) -> dict:
+        """The network's own weights: loss weights and metrics are not part of it."""
+        return self.network.state_dict(*args, **kwargs)
+
+    def load_state_dict(self, state_dict: Mapping, strict: bool = True, assign: bool = False):
+        """Counterpart of `state_dict`."""
+        return self.network.load_state_dict(state_dict, strict=strict, assign=assign)
+
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        checkpoint["detector"] = self.card

@@ -1,0 +1,62 @@
+"""best.ckpt and last.ckpt.
+
+Lightning's ModelCheckpoint writes in place and forgets the best score when the run
+folder was moved. Here a file is replaced in one step, so that a kill at any moment
+leaves a whole one, and the best score travels inside last.ckpt.
+"""
+
+import logging
+import math
+import os
+from pathlib import Path
+
+import lightning as L
+from lightning.pytorch.callbacks import Checkpoint
+
+log = logging.getLogger(__name__)
+
+
+class Checkpoints(Checkpoint):
+    """Keeps the best weights by one measure, and everything needed to go on.
+
+    `last.ckpt` exists from the first step, so even a run interrupted in its first
+    epoch can be resumed.
+
+    Args:
+        folder: Where both files go.
+        monitor: A validation measure, such as `val/auroc`.
+        mode: `max` or `min`. The earlier epoch wins a tie.
+    """
+
+    def __init__(self, folder: Path, *, monitor: str, mode: str) -> None:
+        self.folder, self.monitor, self.mode = folder, monitor, mode
+        self.best_value: float | None = None
+        self.best_epoch: int | None = None  # counted from 1
+
+    def state_dict(self) -> dict:
+        return {"value": self.best_value, "epoch": self.best_epoch, "monitor": self.monitor}
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        if state_dict["monitor"] == self.monitor and (self.folder / "best.ckpt").exists():
+            self.best_value, self.best_epoch = state_dict["value"], state_dict["epoch"]
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not (self.folder / "last.ckpt").exists():
+            self._save(trainer, "last.ckpt", weights_only=False)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        value = float(trainer.callback_metrics[self.monitor])
+        sign = 1 if self.mode == "max" else -1
+        if math.isfinite(value) and (
+            self.best_value is None or sign * value > sign * self.best_value
+        ):
+            self.best_value, self.best_epoch = value, trainer.current_epoch + 1
+            self._save(trainer, "best.ckpt", weights_only=True)
+        self._save(trainer, "last.ckpt", weights_only=False)
+
+    def _save(self, trainer: L.Trainer, name: str, weights_only: bool) -> None:
+        # Every process must call: a sharded strategy gathers the weights from all of them.
+        temporary = self.folder / f".{name}.tmp"
+        trainer.save_checkpoint(temporary, weights_only=weights_only)
+        if trainer.is_global_zero:
+            os.replace(temporary, self.folder / name)
