@@ -110,9 +110,9 @@ class DetectorModule(L.LightningModule):
             self.losses[stage].reset()
         values["gap/loss"] = values["val/loss"] - values["train/loss"]
         values["gap/accuracy"] = values["train/accuracy"] - values["val/accuracy"]
-        self.log_dict(values)
-        for key in ("train/accuracy", "val/accuracy", "val/loss"):
-            self.log(key, values[key], prog_bar=True, logger=False)
+        shown = ("train/accuracy", "val/accuracy", "val/loss")
+        for key, value in values.items():
+            self.log(key, value, prog_bar=key in shown)
 
     def configure_optimizers(self) -> dict:
         steps = self.trainer.estimated_stepping_batches

@@ -1,33 +1,38 @@
-"""Finds photographs that occur more than once: copied, recompressed, moved, scaled, edited."""
+"""Finds photographs that occur more than once: copied, recompressed, moved, scaled, edited.
+
+One `describe` per image, then one `find_pairs` over all descriptions, in time linear in their
+number. Candidates come from local features (locality-sensitive hashing) and from perceptual
+hashes (multi-index hashing); none is believed before the two images have been laid over one
+another. experiments/2026-11-20-ciplab-pairs measures what is found and what is missed.
+"""
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from detector.data.alignment import Overlay, agreement_in_place, overlay
 from detector.data.phash import near, phash
 
-WORK = 384  # px, longer side at which features are found
-POINTS = 300
-THUMB = 96  # px, longer side
-_CELLS = 8
-_TABLES, _WINDOW = 8, 8
-_CLOSE = 64  # of 256 bits
-_VOTES, _PARTNERS = 3, 24
+WORK_PX, THUMB_PX = 384, 96  # longer side: where features are found, what is compared
+_POINTS, _CELLS = 300, 8
+_TABLES, _SPARE_BITS, _WINDOW = 12, 11, 8
+_VOTE_BITS, _MIN_VOTES, _MIN_WEIGHT, _PARTNERS = 34, 3, 0.5, 32
 _RADIUS = 10
-_REPROJECTION = 3.0
-_MIN_INLIERS = 8
+_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Description:
     """What the search keeps of an image, about 21 kB.
 
-    `points` is (n, 2) float32, x and y in pixels of the working size; `descriptors` (n, 32)
-    uint8, n <= 300; `thumb` (height, width) uint8 grey, at most 96 by 96.
+    `points` is (n, 2) float32, x and y in pixels of the image scaled to a longer side of 384,
+    and `descriptors` (n, 32) uint8, n <= 300; `thumb` is (height, width) uint8 grey, longer
+    side 96.
     """
 
     phash: int
@@ -38,68 +43,191 @@ class Description:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
+    """Two images, by position, a < b, and why they are held to belong together.
+
+    kind "copy": the same photograph, perhaps with parts of the face replaced; the score is the
+    share of the textured area that agrees. kind "part": a part of the one, such as the inner
+    face, occurs in the other, the rest differs; the score is the correlation of fine structure
+    in that part. method: "identical", "features" or "hash".
+    """
+
     a: int
     b: int
     score: float
     method: str
+    kind: str
 
 
 def describe(image: np.ndarray) -> Description:
+    """Describes one image; any number of threads may do so at once.
+
+    ORB features (Rublee et al., ICCV 2011), the strongest of each cell of an 8x8 grid first:
+    where a face was edited the background must tell, and it has the weaker corners.
+
+    Args:
+        image: (height, width, 3) uint8 RGB.
+    """
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    scale = WORK / max(grey.shape)
-    work = _resize(grey, scale)
-    # One per call: ORB objects are not to be shared between threads.
-    orb = cv2.ORB_create(nfeatures=4 * POINTS, scaleFactor=1.2, nlevels=6, edgeThreshold=16,
-                         fastThreshold=7)
-    found = _spread(orb.detect(work, None))
-    found, descriptors = orb.compute(work, found)
+    work = _resize(grey, WORK_PX)
+    # A new detector for each call: OpenCV does not promise that one can be shared by threads.
+    orb = cv2.ORB_create(
+        nfeatures=4 * _POINTS, scaleFactor=1.2, nlevels=6, edgeThreshold=16, fastThreshold=7
+    )
+    found, descriptors = orb.compute(work, _spread(orb.detect(work, None)))
+    points = np.array([key.pt for key in found], np.float32).reshape(-1, 2)
     if descriptors is None:
         descriptors = np.empty((0, 32), np.uint8)
-    points = np.array([key.pt for key in found], np.float32).reshape(-1, 2)
-    return Description(phash(grey), points, descriptors, _resize(grey, THUMB / max(grey.shape)))
+    return Description(phash(grey), points, descriptors, _resize(grey, THUMB_PX))
 
 
-def _resize(grey, scale):
+def find_pairs(descriptions: Sequence[Description]) -> list[Pair]:
+    """Finds the pairs of images that show the same photograph or a part of it.
+
+    Time and memory grow with the number of images, not of pairs: each local feature meets at
+    most 8 others in each of 12 hash tables, each image at most 32 candidates of its own
+    choice, and identical descriptions are chained (first to second to third). The pairs do
+    not depend on the order of the images, but for which of several identical ones stands for
+    them.
+
+    Returns:
+        Pairs sorted by (a, b), each once.
+    """
+    same = defaultdict(list)
+    for index, d in enumerate(descriptions):
+        same[d.phash, d.thumb.shape, d.thumb.tobytes(), d.descriptors.tobytes()].append(index)
+    pairs = [
+        Pair(a, b, 1.0, "identical", "copy")
+        for group in same.values()
+        for a, b in zip(group[:-1], group[1:], strict=True)
+    ]
+    first = [same[key][0] for key in sorted(same)]  # by content: independent of the order given
+    distinct = [descriptions[i] for i in first]
+    looked_at = set()
+    for method, found in (("features", _by_features(distinct)), ("hash", _by_hash(distinct))):
+        for i, j in found:
+            if (i, j) not in looked_at:
+                looked_at.add((i, j))
+                verdict = _verdict(distinct[i], distinct[j], method)
+                if verdict:
+                    a, b = sorted((first[i], first[j]))
+                    pairs.append(Pair(a, b, round(verdict[1], 4), method, verdict[0]))
+    return sorted(pairs, key=lambda p: (p.a, p.b))
+
+
+def listed_pairs(name_to_index: Mapping[str, int], csv_path: Path) -> list[tuple[int, int]]:
+    """Reads pairs of file names, as positions; a pair with a name that is not there is left out.
+
+    Args:
+        name_to_index: position of each file by its name without folders.
+        csv_path: columns a, b and any others; lines starting with # are comments.
+
+    Returns:
+        Sorted (i, j), i < j.
+    """
+    with open(csv_path, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
+    found = {
+        tuple(sorted((name_to_index[row["a"]], name_to_index[row["b"]])))
+        for row in rows
+        if row["a"] in name_to_index and row["b"] in name_to_index
+    }
+    return sorted(found)
+
+
+def _resize(grey: np.ndarray, longer: int) -> np.ndarray:
+    scale = longer / max(grey.shape)
     size = [max(1, round(side * scale)) for side in grey.shape[::-1]]
     return cv2.resize(grey, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
 
 
-def _spread(found):
-    if len(found) <= POINTS:
-        return found
-    at = np.array([key.pt for key in found])
+def _spread(found: Sequence) -> Sequence:
+    """The strongest key points of each grid cell, then the second strongest, and so on."""
+    at = np.array([key.pt for key in found]).reshape(-1, 2)
     response = np.array([key.response for key in found])
-    cell = (at * (_CELLS / WORK)).astype(int) @ (1, _CELLS)
-    order = np.lexsort((-response, cell))
-    start = np.searchsorted(cell[order], cell[order])
-    rank = np.arange(len(order)) - start
-    best = order[np.lexsort((-response[order], rank))[:POINTS]]
-    return [found[i] for i in best]
+    cell = (at * (_CELLS / WORK_PX)).astype(int) @ (1, _CELLS)
+    order = np.lexsort((at[:, 0], at[:, 1], -response, cell))
+    ordered = cell[order]
+    rank = np.arange(len(order)) - np.searchsorted(ordered, ordered)
+    return [found[i] for i in order[np.argsort(rank, kind="stable")[:_POINTS]]]
 
 
-def candidates(descriptions):
-    """image pairs by votes: {(a,b): votes}"""
+def _by_features(descriptions: Sequence[Description]) -> Iterable[tuple[int, int]]:
+    """Pairs of images with several nearly equal and rare descriptors.
+
+    Locality-sensitive hashing by sampled bits (Indyk and Motwani, STOC 1998). A hit counts
+    1 / sqrt(hits of the one descriptor x hits of the other): the corner of an eye is in every
+    face and says little.
+    """
     owner = np.repeat(np.arange(len(descriptions)), [len(d.descriptors) for d in descriptions])
-    desc = np.concatenate([d.descriptors for d in descriptions])
     n = len(owner)
-    bits = int(np.clip(np.ceil(np.log2(max(n, 2))) + 3, 20, 32))
+    if n < 2:
+        return []
+    every = np.concatenate([d.descriptors for d in descriptions])
+    words = every.view(np.uint64)
+    bits = min(round(np.log2(n)) + _SPARE_BITS, 60)  # buckets stay small whatever n
     rng = np.random.default_rng(0)
-    words = desc.view(np.uint64)
     found = []
     for _ in range(_TABLES):
-        keys = np.zeros(n, np.uint32)
-        for bit in rng.choice(256, bits, replace=False):
-            keys = (keys << 1) | ((desc[:, bit >> 3] >> (bit & 7)) & 1)
+        keys = np.zeros(n, np.uint64)
+        for bit in rng.choice(256, bits, replace=False).tolist():
+            keys = (keys << np.uint64(1)) | ((every[:, bit >> 3] >> (bit & 7)) & 1)
         order = np.argsort(keys, kind="stable")
-        k = keys[order]
+        keys = keys[order]
         for step in range(1, _WINDOW + 1):
-            hit = np.flatnonzero(k[step:] == k[:-step])
-            i, j = order[hit], order[hit + step]
-            keep = owner[i] != owner[j]
-            i, j = i[keep], j[keep]
-            keep = np.bitwise_count(words[i] ^ words[j]).sum(1) <= _CLOSE
-            found.append(i[keep] * n + j[keep])
-    hits = np.unique(np.concatenate(found))
-    a, b = owner[hits // n], owner[hits % n]
-    pair, votes = np.unique(a * len(descriptions) + b, return_counts=True)
-    return pair // len(descriptions), pair % len(descriptions), votes
+            equal = np.flatnonzero(keys[step:] == keys[:-step])
+            for start in range(0, len(equal), _CHUNK):
+                here = equal[start : start + _CHUNK]
+                i, j = order[here], order[here + step]  # i < j: the sort is stable
+                distance = np.bitwise_count(words[i] ^ words[j]).sum(1)
+                keep = (distance <= _VOTE_BITS) & (owner[i] != owner[j])
+                found.append(i[keep] * n + j[keep])
+    hits = np.sort(np.concatenate(found))  # np.unique hashes, which is slower here
+    hits = hits[np.diff(hits, prepend=-1) > 0]
+    i, j = hits // n, hits % n
+    often = np.bincount(np.concatenate([i, j]), minlength=n)
+    # The hits are sorted by i, then j, and owner rises with both: one stable sort groups them.
+    images = owner[i] * len(descriptions) + owner[j]
+    order = np.argsort(images, kind="stable")
+    start = np.flatnonzero(np.diff(images[order], prepend=-1))
+    votes = np.diff(start, append=len(order))
+    weight = np.add.reduceat((1 / np.sqrt(often[i] * often[j]))[order], start)
+    images = images[order[start]]
+    enough = (votes >= _MIN_VOTES) & (weight >= _MIN_WEIGHT)
+    return _strongest(images[enough], weight[enough], len(descriptions))
+
+
+def _by_hash(descriptions: Sequence[Description]) -> Iterable[tuple[int, int]]:
+    hashes = [d.phash for d in descriptions]
+    pairs = np.array(near(hashes, _RADIUS), np.int64).reshape(-1, 2)
+    apart = np.array([(hashes[i] ^ hashes[j]).bit_count() for i, j in pairs])
+    return _strongest(pairs @ (len(hashes), 1), -apart, len(hashes))
+
+
+def _strongest(images: np.ndarray, weight: np.ndarray, n: int) -> list[tuple[int, int]]:
+    """Pairs, as i * n + j, that are among the strongest 32 of one of their two images."""
+    keep = np.zeros(len(images), bool)
+    for image in (images // n, images % n):
+        order = np.lexsort((images, -weight, image))
+        rank = np.arange(len(order)) - np.searchsorted(image[order], image[order])
+        keep[order[rank < _PARTNERS]] = True
+    return [divmod(int(pair), n) for pair in images[keep]]
+
+
+def _verdict(a: Description, b: Description, method: str) -> tuple[str, float] | None:
+    found = overlay(a, b, WORK_PX)
+    if found and (decided := decide(found)):
+        return decided
+    if method == "hash" and (agreement := agreement_in_place(a.thumb, b.thumb)) >= 0.6:
+        return "copy", agreement
+    return None
+
+
+def decide(found: Overlay) -> tuple[str, float] | None:
+    """Kind and score of a pair, or None; the study shows why the thresholds lie where they do."""
+    if found.inliers >= 12 and found.agreement >= 0.4:
+        return "copy", found.agreement
+    if found.inliers >= 40 and found.agreement >= 0.25:
+        return "copy", found.agreement
+    if found.close >= 10 and found.distance <= 30 and found.detail >= 0.92:
+        return "part", found.detail
+    return None

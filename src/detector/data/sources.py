@@ -6,31 +6,35 @@ and returns a `Listing`. A new set is one more function in `SOURCES` and one YAM
 """
 
 import logging
-import os
 import re
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from detector.data.tree import (
+    SUFFIXES,
+    LayoutError,
+    absolute,
+    check_folder,
+    find_layout,
+    has_image,
+    image_names,
+    is_image,
+    walk,
+)
 from detector.errors import UserError
 
 log = logging.getLogger(__name__)
 
-SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
-)
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 PARTS = ("eye_left", "eye_right", "nose", "mouth")
 
+_PAIR = ("fake", "real")
 _CIPLAB_FAKE = re.compile(r"(easy|mid|hard)_")
 _CIPLAB_PARTS = re.compile(r"(?:easy|mid|hard)_\d+_([01]{4})")
 _FAKE = re.compile(r"(?<![a-z])(deep)?fakes?(?![a-z])", re.IGNORECASE)
 _REAL = re.compile(r"(?<![a-z])reals?(?![a-z])", re.IGNORECASE)
-
-
-class LayoutError(UserError):
-    """The set's files are not below the folder, so fetching them is the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,7 @@ class Listing:
 
     root: Path
     items: tuple[Item, ...]
-    class_names: tuple[str, str] = ("fake", "real")
+    class_names: tuple[str, str] = _PAIR
     own_splits: tuple[str, ...] = ()
 
     @property
@@ -93,11 +97,6 @@ def list_items(source: str, root: Path | str, **options: object) -> Listing:
     return SOURCES[source](absolute(root), **options)
 
 
-def absolute(path: Path | str) -> Path:
-    """The path with `~` expanded, absolute, links kept as they are."""
-    return Path(os.path.abspath(os.path.expanduser(path)))
-
-
 def ciplab(root: Path) -> Listing:
     """Real and Fake Face Detection: `training_real`, `training_fake`.
 
@@ -106,12 +105,13 @@ def ciplab(root: Path) -> Listing:
     the file name says that it was swapped, 0 where not, -1 where the name is malformed.
     Left and right are the viewer's.
     """
-    base, (fake, real) = _find(root, ("training_fake", "training_real"))
+    base, (fake, real) = find_layout(root, ("training_fake", "training_real"))
 
     def extra(stem: str) -> dict[str, str | int]:
         difficulty, bits = _CIPLAB_FAKE.match(stem), _CIPLAB_PARTS.fullmatch(stem)
         parts = map(int, bits[1]) if bits else (-1,) * len(PARTS)
-        return {"difficulty": difficulty[1] if difficulty else "", **dict(zip(PARTS, parts))}
+        named = dict(zip(PARTS, parts, strict=True))
+        return {"difficulty": difficulty[1] if difficulty else "", **named}
 
     whole = {"difficulty": "", **dict.fromkeys(PARTS, 0)}
     items = _items(base, fake, 0, extra=extra) + _items(base, real, 1, extra=lambda _: dict(whole))
@@ -120,14 +120,14 @@ def ciplab(root: Path) -> Listing:
 
 def hardfake(root: Path) -> Listing:
     """Fake-Vs-Real-Faces (Hard): `real`, `fake`; the `data.csv` beside them adds nothing."""
-    base, (fake, real) = _find(root, ("fake", "real"))
+    base, (fake, real) = find_layout(root, _PAIR)
     return _listing(base, _items(base, fake, 0) + _items(base, real, 1))
 
 
 def faces_140k(root: Path) -> Listing:
     """140k Real and Fake Faces: `train`, `valid`, `test`, each with `real` and `fake`."""
     splits = ("train", "valid", "test")
-    base, folders = _find(root, [f"{split}/{name}" for split in splits for name in _PAIR])
+    base, folders = find_layout(root, [f"{split}/{name}" for split in splits for name in _PAIR])
     items = []
     for index, folder in enumerate(folders):
         items += _items(base, folder, index % 2, SPLITS[splits[index // 2]])
@@ -152,11 +152,11 @@ def folder(root: Path, classes: Mapping[str, Sequence[str] | str] | None = None)
         LayoutError: The folder is missing or has no images.
         UserError: There are not exactly two classes, or a split lacks one.
     """
-    _, top, _ = next(_walk(_checked(root)))
+    _, top, _ = next(walk(check_folder(root)))
     names = {name: SPLITS.get(name.casefold(), "") for name in top}
     own = bool(names) and all(names.values())
     if own and "train" not in names.values():
-        raise UserError(f"{root} holds only {_join(top)}: own splits need a train folder too")
+        raise UserError(f"{root} holds only {', '.join(top)}: own splits need a train folder too")
     own_splits = tuple(dict.fromkeys(s for s in SPLITS.values() if own and s in names.values()))
     if own_splits == ("train",):  # a set without splits: nothing is set aside for testing
         own_splits = ()
@@ -164,12 +164,12 @@ def folder(root: Path, classes: Mapping[str, Sequence[str] | str] | None = None)
     spelled: dict[str, str] = {}  # casefolded: as written
     found: list[tuple[str, str, str]] = []  # casefolded class folder, path below root, split
     for above in top if own else ["."]:
-        _, inside, loose = next(_walk(root / above))
-        if images := sum(map(_is_image, loose)):
+        _, inside, loose = next(walk(root / above))
+        if images := sum(map(is_image, loose)):
             log.warning("%d images in %s belong to no class", images, root / above)
         for name in inside:
             below = name if above == "." else f"{above}/{name}"
-            if _has_image(root / below):
+            if has_image(root / below):
                 spelled.setdefault(name.casefold(), name)
                 found.append((name.casefold(), below, names[above] if own_splits else ""))
     if not found:
@@ -185,12 +185,10 @@ def folder(root: Path, classes: Mapping[str, Sequence[str] | str] | None = None)
     listing = _listing(root, items, class_names, own_splits)
     for split in own_splits:
         if len(present := {item.label for item in items if item.split == split}) < 2:
-            only = class_names[present.pop()] if present else "nothing"
-            raise UserError(f"the {split} folder in {root} holds only {only}: it needs both classes")
+            lacking = " and ".join(n for label, n in enumerate(class_names) if label not in present)
+            raise UserError(f"the {split} folder in {root} has no images of {lacking}: add some")
     return listing
 
-
-_PAIR = ("fake", "real")
 
 SOURCES: dict[str, Callable[..., Listing]] = {
     "ciplab": ciplab,
@@ -205,14 +203,14 @@ def _two_classes(
 ) -> tuple[tuple[str, str], dict[str, int]]:
     """Names of the two classes, and the label of each folder (casefolded) that is used."""
     folders = sorted(spelled.values(), key=str.casefold)
-    found = _join(folders)
+    found = ", ".join(folders)
     if classes is None:
         if len(folders) == 1:
             raise UserError(f"{root} holds one class only ({found}): add the other one's folder")
         if len(folders) > 2:
             raise UserError(
                 f"{root} holds {len(folders)} classes ({found}): say which make up the two with "
-                f"'data.classes={{fake:[{folders[0]}],real:[{_join(folders[1:])}]}}'"
+                f"'data.classes={{fake:[{folders[0]}],real:[{', '.join(folders[1:])}]}}'"
             )
         members = {name: [name] for name in folders}
     elif not isinstance(classes, Mapping) or len(classes) != 2:
@@ -239,8 +237,8 @@ def _fake_first(a: str, b: str, *, root: Path) -> tuple[str, str]:
     kinds = _kind(a), _kind(b)
     if kinds[0] == kinds[1]:
         log.warning(
-            "%s: nothing tells which class is fake; %r counts as fake (label 0), %r as real; "
-            "data.classes={fake:[...],real:[...]} says otherwise", root, a, b,
+            f"{root}: nothing tells which class is fake; {a!r} counts as fake (label 0), "
+            f"{b!r} as real; data.classes={{fake:[...],real:[...]}} says otherwise"
         )
     elif kinds[0] == "real" or kinds[1] == "fake":
         return b, a
@@ -252,67 +250,6 @@ def _kind(name: str) -> str:
     return "" if fake == real else "fake" if fake else "real"
 
 
-def _find(root: Path, wanted: Sequence[str]) -> tuple[Path, list[str]]:
-    """The shallowest folder that holds all the wanted ones, with images in each."""
-    for base, subfolders, _ in _walk(_checked(root)):
-        first = {name.casefold() for name in subfolders}
-        if all(path.split("/")[0] in first for path in wanted):
-            found = [_resolve(base, path) for path in wanted]
-            if all(path is not None and _has_image(base / path) for path in found):
-                return base, found
-    raise LayoutError(f"no folder in {root} holds {_join(wanted)} with images in each")
-
-
-def _resolve(base: Path, path: str) -> str | None:
-    """The path below base as it is spelled there, whatever the case."""
-    parts: list[str] = []
-    for part in path.split("/"):
-        inside = next(_walk(base.joinpath(*parts)))[1]
-        same = [name for name in inside if name.casefold() == part]
-        if not same:
-            return None
-        parts.append(part if part in same else same[0])
-    return "/".join(parts)
-
-
-def _walk(top: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
-    """Each folder from top down, breadth first: itself, its subfolders, its files.
-
-    Links are followed; a folder that is reached twice is walked once, so that a link to
-    something above ends.
-    """
-    queue, seen = deque([top]), set()
-    while queue:
-        base = queue.popleft()
-        if (real := os.path.realpath(base)) in seen:
-            continue
-        seen.add(real)
-        folders, files = [], []
-        try:
-            with os.scandir(base) as entries:
-                for entry in entries:
-                    if not entry.name.startswith(".") and entry.name != "__MACOSX":
-                        # os.path answers False for a link to itself, where DirEntry raises.
-                        plain = not entry.is_symlink()
-                        if entry.is_dir() if plain else os.path.isdir(entry.path):
-                            folders.append(entry.name)
-                        elif entry.is_file() if plain else os.path.isfile(entry.path):
-                            files.append(entry.name)
-        except OSError as error:
-            raise UserError(f"{base} cannot be read: {error.strerror or error}") from error
-        folders.sort()
-        yield base, folders, files
-        queue.extend(base / name for name in folders)
-
-
-def _is_image(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in SUFFIXES
-
-
-def _has_image(top: Path) -> bool:
-    return any(_is_image(name) for _, _, files in _walk(top) for name in files)
-
-
 def _items(
     root: Path,
     below: str,
@@ -320,17 +257,10 @@ def _items(
     split: str = "",
     extra: Callable[[str], dict[str, str | int]] = lambda stem: {},
 ) -> list[Item]:
-    items = []
-    for base, _, files in _walk(root / below):
-        prefix = base.relative_to(root).as_posix()
-        for name in filter(_is_image, files):
-            try:
-                name.encode()
-            except UnicodeEncodeError:
-                raise UserError(f"a file name in {base} is not UTF-8: rename {name!a}") from None
-            stem = os.path.splitext(name)[0]
-            items.append(Item(base / name, f"{prefix}/{name}", label, split, extra(stem)))
-    return items
+    return [
+        Item(root / name, name, label, split, extra(name.rpartition("/")[2].rpartition(".")[0]))
+        for name in image_names(root, below)
+    ]
 
 
 def _listing(
@@ -340,15 +270,3 @@ def _listing(
     own_splits: tuple[str, ...] = (),
 ) -> Listing:
     return Listing(root, tuple(sorted(items, key=lambda i: i.name)), class_names, own_splits)
-
-
-def _checked(root: Path) -> Path:
-    if not root.exists():
-        raise LayoutError(f"{root} does not exist")
-    if not root.is_dir():
-        raise UserError(f"{root} is a file: data.root= takes a folder")
-    return root
-
-
-def _join(names: Sequence[str] | Mapping[str, object]) -> str:
-    return ", ".join(names)

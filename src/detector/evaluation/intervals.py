@@ -6,7 +6,7 @@ bootstrap over whole groups, and none of them has zero width.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from statistics import NormalDist
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from detector.errors import UserError
 
 CHUNK_CELLS = 2**18  # weights held at a time (2 MB): larger chunks fall out of the cache
+BLOCKS = 1000  # of groups, at most, left out one after the other by the jackknife
 
 
 def wilson(k: float, n: float, level: float = 0.95) -> tuple[float, float]:
@@ -89,15 +90,19 @@ def bootstrap_by_group(
     seed: int,
     level: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Percentile interval from resampling whole groups, stratified by their classes.
+    """Interval from resampling whole groups, stratified by the classes that they hold.
 
-    Groups are drawn with replacement among those that hold the same set of classes (fakes
-    only, reals only, both), so that every replicate has every class, each in about its
-    number here, and none has to be redrawn. Percentile intervals: Efron 1979; clusters as
-    units and strata: Davison and Hinkley 1997, sections 3.8 and 3.2; a replicate is a vector
-    of weights, not a list of images, which lets one sort of the scores serve them all.
+    Groups are drawn with replacement among those of the same set of classes (fakes only,
+    reals only, both): every replicate has every class, each in about its number here, and
+    none needs to be redrawn. A replicate is a vector of weights and not a list of images,
+    so that one sort of the scores serves them all. Clusters as units and strata: Davison
+    and Hinkley 1997, Bootstrap Methods and their Application, sections 3.8 and 3.2.
 
-    The interval is blind to errors that did not occur: see `allow_unseen`.
+    Ends are bias-corrected and accelerated (BCa: Efron 1987, J. Am. Stat. Assoc. 82:171).
+    Plain percentiles fall short for high scores (200 images, AUROC .994: they cover 84 %,
+    BCa 93 %), and AP is biased upwards because copies of an image tie with each other.
+
+    Either is blind to errors that did not occur: see `allow_unseen`.
 
     Args:
         statistic: Maps weights (R, N), float64 whole numbers >= 0, to values (R,) or (R, M);
@@ -125,24 +130,20 @@ def bootstrap_by_group(
     names, code = np.unique(groups, return_inverse=True)
     holds = np.zeros((len(names), int(np.max(classes)) + 1), dtype=bool)
     holds[code, classes] = True
-    kinds, stratum = np.unique(holds, axis=0, return_inverse=True)
-    strata = [np.flatnonzero(stratum.ravel() == i) for i in range(len(kinds))]
-    # One stream per stratum makes the draws independent of the size of a chunk.
-    streams = np.random.default_rng(seed).spawn(len(strata))
-
+    kinds, kind = np.unique(holds, axis=0, return_inverse=True)
+    strata = [np.flatnonzero(kind.ravel() == i) for i in range(len(kinds))]
     rows = max(1, CHUNK_CELLS // len(code))
-    values = []
-    for start in range(0, replicates, rows):
-        r = min(rows, replicates - start)
-        counts = np.empty((r, len(names)))
-        for members, stream in zip(strata, streams, strict=True):
-            m = len(members)
-            cells = stream.integers(m, size=(r, m)) + m * np.arange(r)[:, None]
-            counts[:, members] = np.bincount(cells.ravel(), minlength=r * m).reshape(r, m)
-        values.append(statistic(counts.take(code, axis=1)))
-    tail = (1 - level) / 2
-    # (R + 1) p-th order statistic, as Davison and Hinkley take it (their equation 5.6).
-    return tuple(_quantiles(np.concatenate(values), [tail, 1 - tail]))
+    value = statistic(np.ones((1, len(code))))[0]
+
+    def values(chunks: Iterable[np.ndarray]) -> np.ndarray:
+        found = np.concatenate([statistic(counts.take(code, axis=1)) for counts in chunks])
+        return found.reshape(len(found), -1)
+
+    resampled = values(_draws(strata, replicates, rows, seed))
+    skew = _acceleration(values, strata, rows, np.size(value))
+    columns = zip(resampled.T, np.ravel(value), skew, strict=True)
+    low, high = np.array([_bca(*column, level) for column in columns]).T
+    return low.reshape(np.shape(value))[()], high.reshape(np.shape(value))[()]
 
 
 def allow_unseen(
@@ -191,11 +192,67 @@ def _z(level: float) -> float:
     return NormalDist().inv_cdf((1 + level) / 2)
 
 
-def _quantiles(values: np.ndarray, at: list[float]) -> np.ndarray:
-    """Quantiles (2, ...) down the first axis, NaN left out, NaN where nothing else is."""
-    if not np.isnan(values).any():
-        return np.quantile(values, at, axis=0, method="weibull")
-    if values.ndim > 1:
-        return np.stack([_quantiles(column, at) for column in values.T], axis=1)
-    defined = values[~np.isnan(values)]
-    return np.full(2, np.nan) if len(defined) == 0 else _quantiles(defined, at)
+def _draws(strata: list[np.ndarray], replicates: int, rows: int, seed: int) -> Iterator[np.ndarray]:
+    """How often each group is drawn, (up to `rows`, groups) at a time."""
+    # One stream per stratum makes the draws independent of the size of a chunk.
+    streams = np.random.default_rng(seed).spawn(len(strata))
+    for start in range(0, replicates, rows):
+        r = min(rows, replicates - start)
+        counts = np.empty((r, sum(map(len, strata))))
+        for members, stream in zip(strata, streams, strict=True):
+            m = len(members)
+            cells = stream.integers(m, size=(r, m)) + m * np.arange(r)[:, None]
+            counts[:, members] = np.bincount(cells.ravel(), minlength=r * m).reshape(r, m)
+        yield counts
+
+
+def _acceleration(
+    values: Callable[[Iterable[np.ndarray]], np.ndarray],
+    strata: list[np.ndarray],
+    rows: int,
+    statistics: int,
+) -> np.ndarray:
+    """Acceleration (statistics,) from the jackknife over groups, summed over strata.
+
+    Above BLOCKS groups, several are left out together: the sums over blocks keep the sum of
+    third moments, and the acceleration of so many groups is near 0 anyway.
+    """
+    total = sum(map(len, strata))
+    squares, cubes = np.zeros((2, statistics))
+    for members in strata:
+        blocks = math.ceil(len(members) * min(1.0, BLOCKS / total))
+        if blocks < 2:
+            continue  # without its one block the stratum would be gone
+        without = values(_without(members, blocks, total, rows))
+        influence = np.nan_to_num(without.mean(axis=0) - without) * (blocks - 1) / blocks
+        squares += (influence**2).sum(axis=0)
+        cubes += (influence**3).sum(axis=0)
+    return np.divide(cubes, 6 * squares**1.5, out=np.zeros(statistics), where=squares > 0)
+
+
+def _without(members: np.ndarray, blocks: int, total: int, rows: int) -> Iterator[np.ndarray]:
+    """Weights of all groups, 0 for one block of a stratum's after the other."""
+    for start in range(0, blocks, rows):
+        block = np.arange(start, min(start + rows, blocks))
+        counts = np.ones((len(block), total))
+        counts[:, members] = np.arange(len(members)) % blocks != block[:, None]
+        yield counts
+
+
+def _bca(
+    resampled: np.ndarray, value: float, acceleration: float, level: float
+) -> tuple[float, float]:
+    """Ends of the interval for one statistic, from its replicates (R,); NaN for none."""
+    resampled = resampled[~np.isnan(resampled)]
+    if len(resampled) == 0:
+        return math.nan, math.nan
+    # Replicates equal to the value, common for counts such as F1, lie half on either side.
+    below = np.mean(resampled < value) + np.mean(resampled == value) / 2
+    edge = 1 / (len(resampled) + 1)
+    bias = NormalDist().inv_cdf(float(np.clip(below, edge, 1 - edge)))
+    at = []
+    for z in (-_z(level), _z(level)):
+        stretch = max(1 - acceleration * (bias + z), 1e-9)
+        at.append(NormalDist().cdf(bias + (bias + z) / stretch))
+    low, high = np.quantile(resampled, at, method="weibull")  # the (R + 1) p-th smallest
+    return float(low), float(high)

@@ -21,8 +21,8 @@ from detector.evaluation.intervals import (
 
 FAKE, REAL = 0, 1
 LEVEL = 0.95
-# Networks answer in float32, where nothing closer to 1 exists. A fixed clip gives the same
-# log loss for float32 scores and for the same scores read back from predictions.csv.
+# Networks answer in float32, which has nothing closer to 1. A fixed clip gives the same log
+# loss for float32 scores and for the same scores read back from a file as float64.
 LOG_CLIP = float(np.finfo(np.float32).eps)
 RESAMPLED = ("auroc", "ap", "balanced_accuracy", "f1", "log_loss", "brier")
 
@@ -62,31 +62,183 @@ def summarize(
         UserError: Nothing to summarize, lengths that differ, a score or threshold that is
             not a number in [0, 1], labels other than 0 and 1, replicates below 1.
     """
-    p, y = _checked(p_fake, labels)
-    groups = np.asarray(groups)
-    if groups.shape != p.shape:
-        raise UserError(f"groups has shape {groups.shape}, p_fake {p.shape}: give one per image")
-    # One canonical order makes sums, and with them the last digit, independent of the input's.
-    group = np.unique(groups, return_inverse=True)[1]
+    p, y = _checked(p_fake, labels, threshold)
+    names = np.asarray(groups)
+    if names.shape != p.shape:
+        raise UserError(f"groups has shape {names.shape}, p_fake {p.shape}: give one per image")
+    # In one canonical order, sums keep their last digit whatever the order of the input.
+    group = np.unique(names, return_inverse=True)[1]
     order = np.lexsort((group, y, -p))
     p, y, group = p[order], y[order], group[order]
     fake, called = y == FAKE, p >= threshold
 
-    measure = metrics_of_weights(p, y, threshold)
-    value = {name: _plain(v[0]) for name, v in measure(np.ones((1, len(p)))).items()}
+    measure = weighted_metrics(p, y, threshold)
+    values = {name: _plain(v) for name, v in measure(np.ones((1, len(p)))).items()}
+
+    def resampled(weights: np.ndarray) -> np.ndarray:
+        measured = measure(weights)
+        return np.stack([measured[name] for name in RESAMPLED], axis=1)
+
     low, high = bootstrap_by_group(
-        lambda weights: np.stack([measure(weights)[name] for name in RESAMPLED], axis=1)
-        if False
-        else _columns(measure(weights)),
-        group,
-        y,
-        replicates=replicates,
-        seed=seed,
-        level=LEVEL,
+        resampled, group, y, replicates=replicates, seed=seed, level=LEVEL
     )
     intervals = {
         "accuracy": wilson_by_group(fake == called, group, LEVEL),
         "precision": wilson_by_group(fake[called], group[called], LEVEL),
         "recall": wilson_by_group(called[fake], group[fake], LEVEL),
     }
-    n_all, n_smaller = effective_n(group), min(effective_n(group[fake]), effective_n(group[~fake]))
+    smaller = min(effective_n(group[fake]), effective_n(group[~fake]))
+    scale = {
+        "log_loss": (effective_n(group), _worst_log_loss(p), 0.0),
+        "brier": (effective_n(group), 1.0, 0.0),
+    }
+    for name, ends in zip(RESAMPLED, zip(low, high, strict=True), strict=True):
+        n, worst, best = scale.get(name, (smaller, 0.0, 1.0))
+        if values[name] is not None:
+            intervals[name] = allow_unseen(values[name], ends, n, LEVEL, worst=worst, best=best)
+
+    summary = {
+        "n": len(p),
+        "n_fake": int(fake.sum()),
+        "n_real": int((~fake).sum()),
+        "n_groups": int(group.max()) + 1,
+        "threshold": float(threshold),
+    }
+    for name, value in values.items():
+        ends = (None, None) if value is None else intervals[name]
+        summary[name] = {"value": value, "low": ends[0], "high": ends[1]}
+    return summary
+
+
+def weighted_metrics(
+    p_fake: np.ndarray, labels: np.ndarray, threshold: float
+) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+    """Sort the images once, then measure them under any number of weightings.
+
+    AUROC is the share of pairs in which the fake scores higher, ties counting half (Mann and
+    Whitney 1947); AP is the sum of precision times the step in recall over distinct scores,
+    without interpolation.
+
+    Args:
+        p_fake: (N,) scores in [0, 1].
+        labels: (N,) 0 for fake, 1 for real.
+        threshold: An image is called fake when p_fake >= threshold; in [0, 1].
+
+    Returns:
+        A function from weights (R, N) >= 0, in the order of the images, to (R,) values each
+        of auroc, accuracy, balanced_accuracy, f1, precision, recall, ap, log_loss and brier;
+        NaN where a metric is undefined.
+
+    Raises:
+        UserError: As for `summarize`.
+    """
+    p, y = _checked(p_fake, labels, threshold)
+    order = np.argsort(-p, kind="stable")
+    in_order = bool((order == np.arange(len(p))).all())
+    p, fake = p[order], y[order] == FAKE
+    called = p >= threshold
+    starts = np.flatnonzero(np.diff(p, prepend=np.inf) != 0)  # the first image of each score
+    tied = len(starts) < len(p)
+    right = np.where(fake, p, 1 - p)
+    clipped = np.clip(p, LOG_CLIP, 1 - LOG_CLIP)
+    log_loss = -np.log(np.where(fake, clipped, 1 - clipped))
+    sums = np.array(
+        [fake, ~fake, fake & called, ~fake & called, log_loss, (1 - right) ** 2], dtype=np.float64
+    )
+
+    def measure(weights: np.ndarray) -> dict[str, np.ndarray]:
+        w = weights if in_order else weights[:, order]
+        # Not a matrix product: its last digits depend on the number of threads.
+        n_fake, n_real, tp, fp, loss, square = np.einsum("rn,kn->kr", w, sums)
+        # Fakes and reals at each score, then fakes and images down to it.
+        fake_at, real_at = w * fake, w * ~fake
+        if tied:
+            fake_at = np.add.reduceat(fake_at, starts, axis=1)
+            real_at = np.add.reduceat(real_at, starts, axis=1)
+        fakes = np.cumsum(fake_at, axis=1)
+        images = fakes + np.cumsum(real_at, axis=1)
+        both = np.where((n_fake > 0) & (n_real > 0), 1.0, np.nan)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            # A real is outscored by the fakes above it, and by half of those beside it.
+            pairs = np.einsum("rs,rs->r", real_at, fakes - fake_at / 2)
+            precision = fakes / np.maximum(images, np.finfo(np.float64).tiny)
+            recall, specificity = tp / n_fake, 1 - fp / n_real
+            return {
+                "auroc": pairs / (n_fake * n_real),
+                "accuracy": (tp + n_real - fp) / (n_fake + n_real),
+                "balanced_accuracy": (recall + specificity) / 2,
+                "f1": both * 2 * tp / (n_fake + tp + fp),
+                "precision": both * tp / (tp + fp),
+                "recall": recall,
+                "ap": both * np.einsum("rs,rs->r", fake_at, precision) / n_fake,
+                "log_loss": loss / (n_fake + n_real),
+                "brier": square / (n_fake + n_real),
+            }
+
+    return measure
+
+
+def auroc(
+    p_fake: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None
+) -> float | None:
+    """Area under the ROC curve of p_fake (N,), optionally weighted (N,); None for one class."""
+    return _single("auroc", p_fake, labels, 0.5, weights)
+
+
+def average_precision(
+    p_fake: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None
+) -> float | None:
+    """Average precision of p_fake (N,), optionally weighted (N,); None for one class."""
+    return _single("ap", p_fake, labels, 0.5, weights)
+
+
+def f1(
+    p_fake: np.ndarray, labels: np.ndarray, threshold: float, weights: np.ndarray | None = None
+) -> float | None:
+    """F1 of p_fake >= threshold, (N,), optionally weighted (N,); None for one class."""
+    return _single("f1", p_fake, labels, threshold, weights)
+
+
+def _single(
+    name: str, p_fake: np.ndarray, labels: np.ndarray, threshold: float, weights: np.ndarray | None
+) -> float | None:
+    measure = weighted_metrics(p_fake, labels, threshold)
+    w = np.ones(len(p_fake)) if weights is None else np.asarray(weights, dtype=np.float64)
+    if w.shape != (len(p_fake),) or not (np.isfinite(w) & (w >= 0)).all():
+        raise UserError(f"weights must be {len(p_fake)} finite numbers >= 0, one per image")
+    return _plain(measure(w[None])[name])
+
+
+def _plain(value: np.ndarray) -> float | None:
+    return None if np.isnan(value[0]) else float(value[0])
+
+
+def _worst_log_loss(p: np.ndarray) -> float:
+    """Log loss of images as confident as these are, but wrong, at twice the odds.
+
+    The clip itself would bound any scores, at 16 nats, and swamp the interval of a network
+    that never says more than 99 %; without the doubling, scores of .5 would have no range.
+    """
+    return float(-np.log(np.maximum(np.minimum(p, 1 - p) / 2, LOG_CLIP)).mean())
+
+
+def _checked(
+    p_fake: np.ndarray, labels: np.ndarray, threshold: float
+) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        p = np.asarray(p_fake, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise UserError("p_fake must be numbers in [0, 1]") from None
+    y = np.asarray(labels)
+    if p.ndim != 1 or p.shape != y.shape:
+        raise UserError(f"p_fake has shape {p.shape}, labels {y.shape}: give one of each per image")
+    if len(p) == 0:
+        raise UserError("there are no images to measure")
+    if not ((p >= 0) & (p <= 1)).all():  # False for NaN too
+        i = int(np.flatnonzero(~((p >= 0) & (p <= 1)))[0])
+        raise UserError(f"p_fake must lie in [0, 1], but image {i} has {p[i]}")
+    if not np.isin(y, (FAKE, REAL)).all():
+        raise UserError(f"labels must be {FAKE} (fake) or {REAL} (real), got {np.unique(y)[:5]}")
+    if not 0 <= threshold <= 1:
+        raise UserError(f"threshold must lie in [0, 1], got {threshold}")
+    return p, y.astype(np.int64)

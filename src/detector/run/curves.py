@@ -9,8 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator, MultipleLocator
+
+from detector.run.figures import fit_text
 
 TRAIN, VAL, BEST, GAP = "#0072B2", "#D55E00", "#009E73", "#7A3E75"  # Okabe and Ito, 2008
 INK, MUTED = "#222222", "#767676"
@@ -86,14 +87,14 @@ def plot_curves(
         figure = Figure(figsize=(WIDTH / DPI, HEIGHT / DPI), dpi=DPI, facecolor="white")
         FigureCanvasAgg(figure)
         heading = figure.text(0.012, 0.965, title, fontsize=13, weight="bold", va="top", color=INK)
-        _shrink_to(heading, figure, 0.976 * WIDTH)
+        fit_text(heading, 0.976 * WIDTH)
         if not history:
             figure.text(0.5, 0.5, "no epoch was finished", ha="center", size=14, color=MUTED)
         else:
             opened = gap_opened(history, n_train, n_val)
             sizes = {"train": n_train, "val": n_val}
             for left, metric in ((0.045, "accuracy"), (0.545, "loss")):
-                axes = figure.add_axes((left, 0.21, 0.34, 0.56))
+                axes = figure.add_axes((left, 0.205, 0.34, 0.545))
                 _panel(axes, history, metric, sizes, best_epoch, opened)
             _key(figure, history, best_epoch, monitor, opened, sizes)
         figure.savefig(path, format="png")
@@ -111,26 +112,30 @@ def _panel(
     curves = {split: _series(history, f"{split}/{metric}") for split in ("train", "val")}
     pad = 0.015 * (epochs[-1] - epochs[0]) or 0.5
     axes.set_xlim(epochs[0] - pad, epochs[-1] + pad)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=10, integer=True, min_n_ticks=1))
+    ticks = MaxNLocator(nbins=10, integer=True, steps=[1, 2, 5, 10]).tick_values(
+        epochs[0], epochs[-1]
+    )
+    axes.set_xticks([int(t) for t in ticks if epochs[0] <= t <= epochs[-1]])
     axes.set_xlabel("epoch", color=INK)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#E6E6E6", linewidth=0.8)
     axes.set_axisbelow(True)
 
-    labels = []
+    labels, lows = [], [0.47]
     style = {"marker": "o", "markersize": 3.5} if len(epochs) <= MARKERS_UP_TO else {}
     for split, color, name in (("train", TRAIN, "train"), ("val", VAL, "validation")):
         values = curves[split]
-        drawn = np.where(np.isfinite(values), values, np.nan)
-        if np.isnan(drawn).all():
+        if np.isnan(values).all():
             continue
-        axes.plot(epochs, drawn, color=color, linewidth=1.8, clip_on=False, zorder=3, **style)
-        last = drawn[~np.isnan(drawn)][-1]
-        shown = f"{values[-1]:.3g}" if metric == "loss" else f"{values[-1]:.3f}"
-        labels.append((last, f"{name} {shown if math.isfinite(values[-1]) else '–'}", color))
+        axes.plot(epochs, values, color=color, linewidth=1.8, clip_on=False, zorder=3, **style)
+        last = values[~np.isnan(values)][-1]
+        shown = f"{last:.3f}" if metric == "accuracy" else f"{last:.3g}"
+        text = f"{name} {'–' if np.isnan(values[-1]) else shown}"
+        labels.append((last, epochs[-1], text, color))
         if metric == "accuracy":
-            low, high = _wilson(drawn, sizes[split])
+            low, high = _wilson(values, sizes[split])
             axes.fill_between(epochs, low, high, color=color, alpha=0.13, linewidth=0)
+            lows.append(np.nanmin(low))
     if opened is not None:
         since = epochs >= opened
         axes.fill_between(
@@ -139,20 +144,19 @@ def _panel(
         )  # fmt: skip
 
     if metric == "accuracy":
-        lows = [np.nanmin(c) for c in curves.values() if not np.isnan(c).all()]
-        axes.set_ylim(min([0.45, *(low - 0.03 for low in lows)]), 1.005)
+        axes.set_ylim(min(lows) - 0.02, 1.005)
         axes.yaxis.set_major_locator(MultipleLocator(0.1))
         axes.axhline(0.5, color=MUTED, linewidth=1, linestyle=(0, (1, 1.5)), zorder=1)
-        labels.append((0.5, "chance 0.5", MUTED))
+        labels.append((0.5, epochs[-1] + pad, "chance 0.5", MUTED))
+        note, color = "bands: 95 % intervals", MUTED
     else:
         _loss_scale(axes, np.concatenate(list(curves.values())))
-    note = _not_finite(history, metric)
+        note, color = _not_finite(history), VAL
     scale = " (log scale)" if axes.get_yscale() == "log" else ""
     axes.set_title(f"{metric}{scale}", loc="left", pad=36, color=INK, size=11, weight="bold")
-    if note:
-        axes.set_title(note, loc="right", pad=36, color=VAL, size=9)
+    axes.set_title(note, loc="right", pad=36, color=color, size=9)
 
-    _label_ends(axes, epochs[-1], labels)
+    _label_ends(axes, labels)
     for row, (epoch, text, color, dash) in enumerate(_events(best_epoch, opened)):
         _mark(axes, epoch, text, color, dash, row)
 
@@ -179,21 +183,25 @@ def _mark(axes: Axes, epoch: int, text: str, color: str, dash: object, row: int)
     )  # fmt: skip
 
 
-def _label_ends(axes: Axes, last_epoch: int, labels: list[tuple[float, str, str]]) -> None:
-    """Names each line at its right end, outside the axes, moved apart where ends are close."""
-    height, line = axes.bbox.height, 14.0
+def _label_ends(axes: Axes, labels: list[tuple[float, float, str, str]]) -> None:
+    """Names each line outside the axes; the names are moved apart where the ends are close.
+
+    Args:
+        axes: Panel, with its final limits and scale.
+        labels: For each line its last y and x, its name, its colour.
+    """
+    height, line = axes.bbox.height, 15.0  # pixels
     labels = sorted(labels)
-    ends = [axes.transLimits.transform(axes.transScale.transform((0, y)))[1] for y, _, _ in labels]
+    ends = [axes.transLimits.transform(axes.transScale.transform((0, y)))[1] for y, *_ in labels]
     at = [end * height for end in ends]
     for i in range(1, len(at)):
         at[i] = max(at[i], at[i - 1] + line)
     for i in reversed(range(len(at))):
         at[i] = min(at[i], (at[i + 1] if i + 1 < len(at) else height + line) - line)
-    for (value, text, color), y in zip(labels, at, strict=True):
+    for (value, epoch, text, color), y in zip(labels, at, strict=True):
         axes.annotate(
-            text, (last_epoch if color != MUTED else axes.get_xlim()[1], value),
-            xytext=(1.045, y / height), textcoords="axes fraction", color=color, fontsize=9, va="center",
-            annotation_clip=False,
+            text, (epoch, value), xytext=(1.045, y / height), textcoords="axes fraction",
+            color=color, fontsize=9, va="center", annotation_clip=False,
             arrowprops={"arrowstyle": "-", "color": color, "linewidth": 0.7, "alpha": 0.6,
                         "shrinkA": 1, "shrinkB": 4, "relpos": (0, 0.5)},
         )  # fmt: skip
@@ -227,31 +235,31 @@ def _key(
         f"accuracy of train above validation by more than the noise of {sizes['train']} and "
         f"{sizes['val']} images (1.96 standard errors)"
     )
-    if opened is None:
-        lines.append((f"gap not open at the end: open means {rule}", MUTED, ""))
-    else:
+    if opened is not None:
         lines.append((f"gap opens: from epoch {opened} to the last, {rule}", GAP, (0, (4, 2))))
+    elif any({"train/accuracy", "val/accuracy"} <= row.keys() for row in history):
+        lines.append((f"gap not open at the end: open means {rule}", MUTED, ""))
     for i, (text, color, dash) in enumerate(lines):
         y = 0.082 - 0.045 * i
         if dash:
             x = [0.012, 0.036]
             figure.add_artist(Line2D(x, [y, y], color=color, linestyle=dash, linewidth=1.3))
         words = figure.text(0.042 if dash else 0.012, y, text, color=color, size=9, va="center")
-        _shrink_to(words, figure, 0.95 * WIDTH)
+        fit_text(words, 0.95 * WIDTH)
 
 
 def _series(history: list[dict], key: str) -> np.ndarray:
-    return np.array([row.get(key, math.nan) for row in history], dtype=float)
+    """The metric by epoch, NaN where it is missing or not finite."""
+    values = np.array([row.get(key, math.nan) for row in history], dtype=float)
+    return np.where(np.isfinite(values), values, math.nan)
 
 
-def _not_finite(history: list[dict], metric: str) -> str:
-    """Names the epochs in which a logged metric is NaN or infinite."""
-    keys = (f"train/{metric}", f"val/{metric}")
+def _not_finite(history: list[dict]) -> str:
+    """Names the epochs in which a logged loss is NaN or infinite."""
+    keys = ("train/loss", "val/loss")
     bad = [r["epoch"] for r in history if any(not math.isfinite(r.get(k, 0)) for k in keys)]
-    if not bad:
-        return ""
     more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
-    return f"not finite in epoch {bad[0]}{more}"
+    return f"not finite in epoch {bad[0]}{more}" if bad else ""
 
 
 def _wilson(p: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -259,14 +267,3 @@ def _wilson(p: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     centre = (p + Z**2 / (2 * n)) / (1 + Z**2 / n)
     half = Z / (1 + Z**2 / n) * np.sqrt(p * (1 - p) / n + Z**2 / (4 * n**2))
     return centre - half, centre + half
-
-
-def _shrink_to(text: Text, figure: Figure, width: float) -> None:
-    """Makes a line of text smaller, then shorter, until it is at most `width` pixels wide."""
-    words, renderer = text.get_text(), figure.canvas.get_renderer()
-    while text.get_window_extent(renderer).width > width:
-        if text.get_fontsize() > 9:
-            text.set_fontsize(text.get_fontsize() - 0.5)
-        else:
-            words = words[:-1]
-            text.set_text(words + "…")

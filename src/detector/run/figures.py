@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 INK, MUTED, WRONG = "#222222", "#767676", "#D55E00"
 CAPTION_WIDTH = 20  # characters of 8.5 points that fit one cell of the grid
@@ -19,16 +20,16 @@ def confusion_figure(counts: np.ndarray, class_names: Sequence[str]) -> Figure:
         class_names: The two names, by label.
 
     Returns:
-        A figure on an Agg canvas (460 x 410 pixels), colour by share of the row.
+        A figure on an Agg canvas (460 x 395 pixels), colour by share of the row.
     """
     counts = np.asarray(counts)
     assert counts.shape == (2, 2) and len(class_names) == 2, (counts.shape, class_names)
     totals = counts.sum(1, keepdims=True)
     share = counts / np.maximum(totals, 1)
-    figure = _figure(4.6, 4.1)
-    axes = figure.add_axes((0.245, 0.025, 0.73, 0.82))
+    figure = _figure(4.6, 3.95)
+    axes = figure.add_axes((0.275, 0.025, 0.705, 0.82))
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1.15)  # short of the darkest, for the text
-    names = [_cut(name, 12) for name in class_names]
+    names = [_cut(name, 11) for name in class_names]
     for row in range(2):
         for column in range(2):
             color = "white" if share[row, column] > 0.6 else INK
@@ -37,13 +38,11 @@ def confusion_figure(counts: np.ndarray, class_names: Sequence[str]) -> Figure:
             percent = f"{100 * share[row, column]:.1f} %" if totals[row, 0] else "–"
             axes.text(column, row + 0.18, percent, color=color, size=11, ha="center", va="center")
     axes.set_xticks([0, 1], names)
-    axes.set_yticks(
-        [0, 1], [f"{n}\nn = {t:,}" for n, t in zip(names, totals[:, 0], strict=True)]
-    )
+    axes.set_yticks([0, 1], [f"{n}\nn = {t:,}" for n, t in zip(names, totals[:, 0], strict=True)])
     axes.xaxis.tick_top()
     axes.xaxis.set_label_position("top")
     axes.set_xlabel("predicted", size=11, color=MUTED, labelpad=8)
-    axes.set_ylabel("true", size=11, color=MUTED)
+    figure.text(0.022, 0.435, "true", size=11, color=MUTED, rotation=90, ha="center", va="center")
     axes.tick_params(length=0, labelsize=11)
     axes.set_xticks([0.5], minor=True)
     axes.set_yticks([0.5], minor=True)
@@ -95,8 +94,11 @@ def grid_figure(
         explained = "true class"
     else:
         wrong = sum(not right for _, right in captions)
-        explained = f"true class · {score}    ✗ wrong: {wrong} of {n}"
-    figure.text(0.06 / width, 1 - 0.18 / height, explained, size=9.5, color=MUTED, va="center")
+        explained = f"✗ wrong: {wrong} of {n}    caption: true class · {score}"
+    heading = figure.text(
+        0.06 / width, 1 - 0.18 / height, explained, size=9.5, color=MUTED, va="center"
+    )
+    fit_text(heading, 100 * (width - 0.1))
     for i, (text, right) in enumerate(captions):
         row, column = divmod(i, columns)
         bottom = height - head - row * (cell + below) - cell
@@ -111,7 +113,24 @@ def grid_figure(
         axes.spines[:].set(visible=not right, color=WRONG, linewidth=3)
         axes.set_xlabel(text, size=8.5, color=color, labelpad=3, linespacing=1.1,
                         weight="normal" if right else "bold")  # fmt: skip
+        fit_text(axes.xaxis.label, 100 * (cell - 0.04), smallest=4)
     return figure
+
+
+def fit_text(text: Text, width: float, smallest: float = 7.5) -> None:
+    """Makes a text smaller, then cuts it, until it is at most `width` pixels wide.
+
+    Args:
+        text: Text that belongs to a figure on an Agg canvas; changed in place.
+        width: Pixels.
+        smallest: Points below which the text is cut instead.
+    """
+    renderer = text.get_figure(root=True).canvas.get_renderer()
+    while text.get_window_extent(renderer).width > width and len(text.get_text()) > 1:
+        if text.get_fontsize() > smallest:
+            text.set_fontsize(max(smallest, text.get_fontsize() - 0.5))
+        else:
+            text.set_text(_cut(text.get_text(), len(text.get_text()) - 1))
 
 
 def _caption(

@@ -28,7 +28,7 @@ class Hardware:
 
 
 def _processor_has_bf16() -> bool:
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return any(there for name, there in torch.cpu.get_capabilities().items() if "bf16" in name)
 
 
 def choose_hardware(accelerator: str, precision: str) -> Hardware:

@@ -109,9 +109,7 @@ def write_csv(path: Path, rows: list[dict[str, float]]) -> None:
         with open(temp, "w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(columns)
-            writer.writerows(
-                [f"{row[c]:.9g}" if c in row else "" for c in columns] for row in rows
-            )
+            writer.writerows([f"{row[c]:.9g}" if c in row else "" for c in columns] for row in rows)
         os.replace(temp, path)
     finally:
         temp.unlink(missing_ok=True)

@@ -1,0 +1,54 @@
+# Works with GNU make 3.81, which macOS has, and later.
+
+BIN := .venv/bin
+# Exists once an installation has finished; every target that needs the environment asks for it.
+INSTALLED := .venv/.installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+PYTHON :=
+ARGS :=
+PORT := 6006
+
+.DEFAULT_GOAL := help
+.PHONY: help setup train tensorboard test lint check-macos clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+setup: $(INSTALLED) ## Make .venv and install everything (PYTHON=python3.12 chooses one)
+	@echo ".venv is ready"
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@.ci/setup "$(PYTHON)"
+
+train: $(INSTALLED) ## Train: make train ARGS="model=cnn6 data=hardfake"
+	$(BIN)/python -m detector.train $(ARGS)
+
+tensorboard: $(INSTALLED) ## Show the curves of all runs in a browser (PORT=6006)
+	$(BIN)/tensorboard --logdir runs --port $(PORT)
+
+test: $(INSTALLED) ## Set up and run the whole test suite (ARGS="-k split" for a part)
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(INSTALLED) ## Check the code's style
+	$(BIN)/ruff check .
+
+# -r constraints.txt asks for every pin, not only for those that detector needs. Two packages come
+# without wheels, and pip makes none for another platform, so they are made first (pure Python).
+# torch 2.14 is what asks for macOS 14.
+check-macos: $(INSTALLED) ## Show that the pins resolve on macOS 14 on arm64 (dry run of pip)
+	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && \
+	$(PIP) wheel --quiet --no-deps -c constraints.txt --wheel-dir "$$dir" \
+	    antlr4-python3-runtime grad-cam && \
+	for version in 3.11 3.12 3.13; do \
+	    $(BIN)/python .ci/pip_as_macos.py $$version --disable-pip-version-check install --dry-run \
+	        --target "$$dir/none" --python-version $$version --platform macosx_14_0_arm64 \
+	        --only-binary=:all: --find-links "$$dir" \
+	        -r constraints.txt -c constraints.txt '.[test]' > "$$dir/log" 2>&1 && \
+	    awk -v v=$$version '/^Would install/ { n = NF - 2; \
+	        print "macOS arm64, Python " v ": " n " packages resolve" } END { exit !n }' "$$dir/log" || \
+	    { cat "$$dir/log"; exit 1; }; \
+	done
+
+clean: ## Delete caches and builds (not .venv, not runs)
+	rm -rf build dist .pytest_cache .ruff_cache .hypothesis
+	find src tests -name __pycache__ -prune -exec rm -rf {} +

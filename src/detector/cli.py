@@ -1,0 +1,126 @@
+"""Hydra as its users know it, with errors in one line.
+
+`conf/` lies beside `src/` in a checkout and inside the package in a wheel. Hydra
+gets it as an absolute path, the only form that works in both and from a console
+script.
+"""
+
+import difflib
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from detector.errors import UserError
+
+
+def conf_dir() -> Path:
+    """Folder of the configs: the package's own, or the checkout's."""
+    package = Path(__file__).resolve().parent
+    for folder in (package / "conf", package.parents[1] / "conf"):
+        if (folder / "train.yaml").is_file():
+            return folder
+    raise UserError(f"no conf/ beside {package}: reinstall detector")
+
+
+def compose(config: str, overrides: list[str]) -> DictConfig:
+    """Compose a config as the command line would, for tests and notebooks.
+
+    Args:
+        config: Name of a primary config, such as `train`.
+        overrides: As on the command line.
+
+    Raises:
+        UserError: An override names nothing; the message names what there is.
+    """
+    try:
+        with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            return hydra.compose(config, overrides)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(explain(config, error, overrides)) from error
+
+
+def run(config: str, job: Callable[[DictConfig], object]) -> None:
+    """Run an entry point under Hydra.
+
+    Args:
+        config: Name of its primary config.
+        job: Gets the composed config. A UserError it raises is printed in one line.
+    """
+
+    def guarded(cfg: DictConfig) -> object:
+        try:
+            return job(cfg)
+        except UserError as error:
+            _leave(str(error))
+        except (MissingMandatoryValue, OmegaConfBaseException) as error:
+            _leave(explain(config, error, HydraConfig.get().overrides.task))
+
+    debugging = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing its own way
+    try:
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config)(guarded)()
+    except (HydraException, OmegaConfBaseException) as error:
+        if debugging:
+            raise
+        _leave(explain(config, error, [a for a in sys.argv[1:] if not a.startswith("-")]))
+    except UserError as error:
+        _leave(str(error))
+    except KeyboardInterrupt:
+        _leave("interrupted", status=130)
+
+
+def _leave(message: str, status: int = 2) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(status)
+
+
+def explain(config: str, error: Exception, overrides: list[str]) -> str:
+    """One line for an error of Hydra or OmegaConf, with the valid options where it can.
+
+    Args:
+        config: Name of the primary config.
+        error: What was raised.
+        overrides: As on the command line.
+    """
+    root = error  # Hydra wraps what OmegaConf says, at times in an empty message
+    while not str(root) and root.__cause__ is not None:
+        root = root.__cause__
+    text = str(root)
+    unknown = re.search(r"Could not (?:override|append) '([^']+)'", text)
+    if unknown:
+        return _unknown_key(config, unknown.group(1), overrides)
+    if isinstance(error, MissingMandatoryValue):
+        key = re.search(r"full_key: (\S+)", text)
+        name = key.group(1) if key else text.splitlines()[0]
+        return f"{name} has no default: give {name}=..."
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    available = [at for at, line in enumerate(lines) if line.startswith("Available options in")]
+    if available:
+        options = [line for line in lines[available[0] + 1 :] if not line.startswith(("Config", "-"))]
+        return f"{lines[0]} {lines[available[0]]} {', '.join(options)}"
+    return " ".join(lines[:2])
+
+
+def _unknown_key(config: str, key: str, overrides: list[str]) -> str:
+    kept = [o for o in overrides if o.partition("=")[0].lstrip("+~") != key]
+    parent, _, name = key.rpartition(".")
+    try:
+        with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            cfg = hydra.compose(config, kept)
+        node = OmegaConf.select(cfg, parent) if parent else cfg
+        if not isinstance(node, DictConfig):
+            raise ValueError
+    except Exception:  # another override is wrong too; without it the options are unknown
+        return f"{key}: there is no such option; --help lists what there is"
+    names = sorted(str(k) for k in node)
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean {f'{parent}.' if parent else ''}{near[0]}? " if near else ""
+    return f"{key}: no such option; {hint}{parent or 'the top level'} has {', '.join(names)}"

@@ -1,0 +1,143 @@
+"""From the `data` part of a config to an index and its split."""
+
+import inspect
+import logging
+import math
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from omegaconf import DictConfig, OmegaConf
+
+from detector.data.fetch import ensure
+from detector.data.index import Index, load_index
+from detector.data.sources import SOURCES, list_items
+from detector.data.split import PARTS, check_parts, deal, split_parts
+from detector.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class FaceSet:
+    """An index with the part of each image.
+
+    Args:
+        index: What is known of each file.
+        parts: str (N): train, val or test.
+    """
+
+    index: Index
+    parts: np.ndarray
+
+
+def load_set(
+    cfg: DictConfig, cache: Path, progress: Callable[[int, int], None] | None = None
+) -> FaceSet:
+    """Find or fetch a set, index it, split it.
+
+    Args:
+        cfg: The `data` group of the config.
+        cache: Folder of caches.
+        progress: Called with files done and files in all while indexing.
+
+    Raises:
+        UserError: The set is missing, unreadable or cannot be split as asked.
+    """
+    check_data(cfg)
+    # A set's own settings are the keyword arguments of its index function.
+    own = list(inspect.signature(SOURCES[cfg.source]).parameters)[1:]
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    options = {key: plain[key] for key in own if key in plain}
+    root = ensure(
+        cfg.name,
+        Path(cfg.root).expanduser(),
+        source=cfg.source,
+        kaggle=cfg.kaggle,
+        page=cfg.page,
+        counts=cfg.counts,
+        **options,
+    )
+    listing = list_items(cfg.source, root, **options)
+    index = load_index(
+        cfg.name,
+        root,
+        listing,
+        max_pixels=cfg.max_pixels,
+        skip_corrupt=cfg.skip_corrupt,
+        near_copies=cfg.near_copies,
+        cache_dir=cache,
+        progress=progress,
+    )
+    parts = own_parts(index, cfg.split) if any(index["split"]) else _dealt(index, cfg.split)
+    log.info("split: %s", ", ".join(f"{n} {p}" for p, n in part_sizes(parts).items()))
+    return FaceSet(index, parts)
+
+
+def check_data(cfg: DictConfig) -> None:
+    """Refuse settings of the data group that make no sense.
+
+    Raises:
+        UserError: Names the setting and what it may be.
+    """
+    if cfg.source not in SOURCES:
+        raise UserError(f"data.source={cfg.source}: choose one of {', '.join(SOURCES)}")
+    if not isinstance(cfg.max_pixels, int) or cfg.max_pixels < 1:
+        raise UserError(f"data.max_pixels={cfg.max_pixels}: give a number of pixels above 0")
+    for key in ("skip_corrupt", "near_copies"):
+        if not isinstance(cfg[key], bool):
+            raise UserError(f"data.{key}={cfg[key]}: give true or false")
+    if not isinstance(cfg.cache_gb, (int, float)) or not 0 <= cfg.cache_gb < math.inf:
+        raise UserError(f"data.cache_gb={cfg.cache_gb}: give a size of at least 0, in GB")
+    if cfg.start_method not in (None, "fork", "spawn", "forkserver"):
+        raise UserError(f"data.start_method={cfg.start_method}: choose fork, spawn or forkserver")
+
+
+def part_sizes(parts: np.ndarray) -> dict[str, int]:
+    """Images in train, val and test."""
+    return {part: int((parts == part).sum()) for part in PARTS}
+
+
+def _dealt(index: Index, split: DictConfig) -> np.ndarray:
+    strata = index.columns.get("difficulty", [""] * len(index))
+    return split_parts(
+        index.labels,
+        index["group"],
+        strata,
+        fractions=split.fractions,
+        folds=split.folds,
+        fold=split.fold,
+        seed=split.seed,
+        by_group=split.by_group,
+    )
+
+
+def own_parts(index: Index, split: DictConfig) -> np.ndarray:
+    """The split that a set brings; what it lacks is taken out of its train part.
+
+    Byte-identical files on two sides are counted in the log, not moved: results on a
+    published split have to stay comparable.
+
+    Raises:
+        UserError: Folds were asked for, or a part would miss a class.
+    """
+    if split.folds is not None:
+        raise UserError(f"{index.name} brings its own splits: leave data.split.folds=null")
+    parts = np.asarray(index["split"], dtype="<U5")
+    missing = [part for part in ("val", "test") if part not in parts]
+    if missing:
+        train = np.flatnonzero(parts == "train")
+        shares = [1 - sum(split.fractions[p] for p in missing)]
+        shares += [split.fractions[p] for p in missing]
+        groups = [index["group"][row] for row in train]
+        dealt = deal(groups, index.labels[train], shares, split.seed)
+        parts[train] = np.array(["train", *missing])[dealt]
+        log.info("%s brings no %s part: taken out of train", index.name, " and no ".join(missing))
+    check_parts(index.labels, parts)
+    sides = Counter(digest for digest, _ in set(zip(index["sha256"], parts, strict=True)))
+    crossing = sum(count > 1 for count in sides.values())
+    if crossing:
+        log.warning("%s: %d pictures lie in several of its own splits", index.name, crossing)
+    return parts

@@ -1,0 +1,166 @@
+"""The one way from the bytes of a picture to a probability.
+
+Evaluation, command line, page and export parity all go through it. A checkpoint is
+read as data only (`weights_only`): a file from a stranger cannot run code.
+"""
+
+import pickle
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from detector.data.preprocess import Preprocess
+from detector.errors import UserError
+from detector.models.build import build_network
+
+CARD_FORMAT = 1
+
+
+def make_card(
+    network: dict, preprocess: Preprocess, class_names: Sequence[str], trained_on: str
+) -> dict:
+    """What a prediction needs beside the weights, as plain data.
+
+    Args:
+        network: `name` and options, as `build_network` takes them.
+        preprocess: From bytes to pixels.
+        class_names: Names of labels 0 and 1.
+        trained_on: Name of the data set.
+    """
+    return {
+        "format": CARD_FORMAT,
+        "network": dict(network),
+        "preprocess": preprocess.to_dict(),
+        "class_names": list(class_names),
+        "trained_on": trained_on,
+    }
+
+
+def read_checkpoint(path: Path | str) -> dict:
+    """Load a checkpoint of this project without running anything in it.
+
+    Args:
+        path: A file that `detector.train` wrote.
+
+    Returns:
+        The checkpoint, with `state_dict` and the card under `detector`.
+
+    Raises:
+        UserError: There is no such file, or it is not one of ours.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise UserError(f"no checkpoint {path}: train one with python -m detector.train")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        card = checkpoint["detector"]
+        if card["format"] != CARD_FORMAT:
+            raise UserError(
+                f"{path} has format {card['format']}, this version of detector reads"
+                f" {CARD_FORMAT}: train again, or install the version that wrote it"
+            )
+        missing = {"network", "preprocess", "class_names", "trained_on"} - set(card)
+        if missing or not isinstance(checkpoint["state_dict"], dict):
+            raise KeyError(", ".join(sorted(missing)))
+    except UserError:
+        raise
+    except (
+        RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError, AttributeError,
+        ValueError, OSError, IndexError,
+    ) as error:  # fmt: skip
+        kind = type(error).__name__
+        raise UserError(
+            f"{path} is not a whole checkpoint of detector ({kind}): give a best.ckpt or"
+            " last.ckpt that python -m detector.train wrote"
+        ) from error
+    return checkpoint
+
+
+class Predictor:
+    """A trained network with the preprocessing that it was trained with.
+
+    Weights are in float32 and in eval mode, so the answer to a picture does not
+    depend on how the network was trained, only, in the last digits, on the machine.
+
+    Args:
+        checkpoint: As `read_checkpoint` gives it.
+        source: Named in error messages.
+        device: Where to compute, such as `cpu`, `cuda` or `mps`.
+
+    Raises:
+        UserError: The weights do not fit the network that the checkpoint names.
+    """
+
+    def __init__(self, checkpoint: dict, source: str, device: str = "cpu") -> None:
+        card = checkpoint["detector"]
+        self.preprocess = Preprocess.from_dict(card["preprocess"])
+        self.class_names = tuple(str(name) for name in card["class_names"])
+        self.trained_on = str(card["trained_on"])
+        self.device = torch.device(device)
+        network = build_network(
+            **card["network"], size=self.preprocess.size, classes=len(self.class_names)
+        )
+        try:
+            network.load_state_dict(checkpoint["state_dict"])
+        except (RuntimeError, AttributeError) as error:
+            raise UserError(
+                f"{source}: the weights do not fit {card['network']['name']} at"
+                f" {self.preprocess.size} px; the file was altered"
+            ) from error
+        self.network = network.float().eval().to(self.device)
+
+    @classmethod
+    def load(cls, path: Path | str, device: str = "cpu") -> "Predictor":
+        """Open a `best.ckpt` or `last.ckpt`.
+
+        Raises:
+            UserError: The file is missing, foreign or damaged.
+        """
+        return cls(read_checkpoint(path), str(path), device)
+
+    @property
+    def score_name(self) -> str:
+        """Name of the score: the probability of class 0, for faces `p_fake`."""
+        return f"p_{self.class_names[0]}"
+
+    def __call__(self, data: bytes) -> float:
+        """Probability that one picture is fake.
+
+        Args:
+            data: A whole image file.
+
+        Returns:
+            p_fake, 0..1.
+
+        Raises:
+            DecodeError: The bytes are no readable picture.
+        """
+        return float(self.scores([self.preprocess(data)])[0])
+
+    def scores(self, images: Iterable[np.ndarray], batch_size: int = 32) -> np.ndarray:
+        """Probabilities of pictures that went through `preprocess`.
+
+        Args:
+            images: uint8 (S, S, 3) each; a generator is read batch by batch.
+            batch_size: Images that are in memory at once.
+
+        Returns:
+            float64 (N), p_fake, 0..1.
+        """
+        results, batch = [], []
+        for image in images:
+            batch.append(image)
+            if len(batch) == batch_size:
+                results.append(self._scores(batch))
+                batch = []
+        if batch:
+            results.append(self._scores(batch))
+        return np.concatenate(results) if results else np.zeros(0)
+
+    def _scores(self, batch: list[np.ndarray]) -> np.ndarray:
+        images = torch.from_numpy(self.preprocess.normalize(np.stack(batch))).to(self.device)
+        with torch.inference_mode():
+            # Softmax on the CPU in double precision: MPS has none.
+            return self.network(images).cpu().double().softmax(1)[:, 0].numpy()

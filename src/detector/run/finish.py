@@ -1,0 +1,101 @@
+"""After the last epoch: predictions, metrics with intervals, curves."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from detector.data.cache import Pixels
+from detector.data.load import FaceSet
+from detector.evaluation.metrics import summarize
+from detector.predictor import Predictor
+from detector.run.folder import write_csv, write_json
+
+log = logging.getLogger(__name__)
+
+
+def predict_parts(
+    predictor: Predictor, pixels: Pixels, faces: FaceSet, parts: tuple[str, ...]
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Score parts of a set with the weights that were selected.
+
+    Args:
+        predictor: The best checkpoint.
+        pixels: uint8 pictures by row, made by the predictor's own preprocessing.
+        faces: The set and its split.
+        parts: Which parts to read; the others are not touched.
+
+    Returns:
+        By part: rows, int (n), and scores, float64 (n).
+    """
+    scored = {}
+    for part in parts:
+        rows = np.flatnonzero(faces.parts == part)
+        scored[part] = rows, predictor.scores(pixels[int(row)] for row in rows)
+    return scored
+
+
+def write_results(
+    folder: Path,
+    faces: FaceSet,
+    scored: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    score_name: str,
+    *,
+    threshold: float,
+    replicates: int,
+    seed: int,
+    training: Mapping,
+) -> dict:
+    """Write predictions.csv and metrics.json.
+
+    Args:
+        folder: The run folder.
+        faces: The set and its split.
+        scored: As `predict_parts` gives it.
+        score_name: Column of the score, `p_fake` for faces.
+        threshold: Score from which a picture counts as class 0.
+        replicates: Of the bootstrap.
+        seed: Of the bootstrap.
+        training: What metrics.json says of the training itself; no times, so that the
+            same command gives the same file.
+
+    Returns:
+        What metrics.json holds.
+    """
+    index = faces.index
+    rows = [
+        (index["name"][row], index["label"][row], part, f"{score:.9g}")
+        for part, (members, scores) in scored.items()
+        for row, score in zip(members, scores, strict=True)
+    ]
+    write_csv(folder / "predictions.csv", ("path", "label", "split", score_name), rows)
+    groups = np.asarray(index["group"])
+    metrics = {
+        part: summarize(
+            scores,
+            index.labels[members],
+            groups[members],
+            threshold=threshold,
+            replicates=replicates,
+            seed=seed,
+        )
+        for part, (members, scores) in scored.items()
+    }
+    metrics |= {"class_names": list(index.class_names), "training": dict(training)}
+    write_json(folder / "metrics.json", metrics)
+    return metrics
+
+
+def table(metrics: Mapping) -> str:
+    """A few lines for the terminal: each measured part with its intervals."""
+    lines = []
+    for part in ("val", "test"):
+        if part in metrics:
+            shown = "   ".join(
+                f"{key} {measure['value']:.3f} [{measure['low']:.3f}, {measure['high']:.3f}]"
+                for key in ("auroc", "accuracy", "f1", "ap")
+                if (measure := metrics[part][key])["value"] is not None
+            )
+            lines.append(f"{part:>4} (n {metrics[part]['n']}): {shown}")
+    return "\n".join(lines)

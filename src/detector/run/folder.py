@@ -1,0 +1,129 @@
+"""The run folder: everything that a reader of a result may ask for."""
+
+import csv
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from detector.errors import UserError
+
+_PACKAGES = (
+    "detector torch torchvision lightning timm hydra-core torchmetrics tensorboard numpy pillow"
+    " opencv-python-headless kagglehub"
+).split()
+
+
+def new_folder(runs: Path, name: str) -> Path:
+    """Make `<runs>/train/<name>/<time>`, never one that exists.
+
+    Args:
+        runs: Folder of all runs.
+        name: Usually `<data>-<model>`.
+
+    Raises:
+        UserError: The folder cannot be written.
+    """
+    parent = runs / "train" / name
+    stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        for attempt in range(1, 1000):
+            folder = parent / (stamp if attempt == 1 else f"{stamp}-{attempt}")
+            try:
+                folder.mkdir()
+            except FileExistsError:  # another run started in the same second
+                continue
+            (folder / "checkpoints").mkdir()
+            return folder
+    except OSError as error:
+        raise UserError(f"cannot write runs to {runs} ({error}): set paths.runs") from error
+    raise UserError(f"a thousand runs below {parent} started in one second: set paths.runs")
+
+
+def point_latest(runs: Path, folder: Path) -> None:
+    """Let `<runs>/latest` point at a run, in one step; a text file where links are refused."""
+    link, temporary = runs / "latest", runs / f".latest.{os.getpid()}"
+    target = os.path.relpath(folder, runs)
+    temporary.unlink(missing_ok=True)
+    try:
+        temporary.symlink_to(target, target_is_directory=True)
+    except OSError:
+        temporary.write_text(target)
+    if link.is_dir() and not link.is_symlink():
+        raise UserError(f"{link} is a folder, but should point at the newest run: move it away")
+    os.replace(temporary, link)
+
+
+def write_json(path: Path, content: Mapping) -> None:
+    """Write standard JSON (no NaN) in one step."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+    os.replace(temporary, path)
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence]) -> None:
+    """Write a table with a header line, in one step."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with open(temporary, "w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+    os.replace(temporary, path)
+
+
+def write_config(folder: Path, cfg: DictConfig) -> None:
+    """The resolved config, as `config.yaml`."""
+    (folder / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def provenance(hardware: Mapping) -> dict:
+    """Git revision, versions, machine and command of this process.
+
+    Args:
+        hardware: What was chosen to compute on; added as it is.
+    """
+    changed = _git("status", "--porcelain")
+    return {
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "git": {
+            "revision": _git("rev-parse", "HEAD"),
+            "uncommitted_changes": None if changed is None else bool(changed),
+        },
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "python": platform.python_version(),
+        "machine": {
+            "system": platform.platform(),
+            "processor": platform.processor() or platform.machine(),
+            "cores": os.cpu_count(),
+        },
+        "hardware": dict(hardware),
+    }

@@ -1,0 +1,66 @@
+"""How a training shows that it moves: a rich bar for a person, lines for a log."""
+
+import logging
+import sys
+import time
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback, RichProgressBar
+from rich.progress import track
+
+from detector.errors import UserError
+
+log = logging.getLogger(__name__)
+
+KINDS = ("auto", "rich", "lines", "none")
+
+
+class EpochLines(Callback):
+    """One line an epoch."""
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.started = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        seen = trainer.callback_metrics
+        log.info(
+            "epoch %d/%d  loss %.3f train %.3f val  accuracy %.3f train %.3f val"
+            "  auroc %.3f val  %.0f s",
+            trainer.current_epoch + 1,
+            trainer.max_epochs,
+            *(
+                float(seen[key])
+                for key in ("train/loss", "val/loss", "train/accuracy", "val/accuracy", "val/auroc")
+            ),
+            time.monotonic() - self.started,
+        )
+
+
+def choose_progress(kind: str) -> tuple[str, list[Callback]]:
+    """Callbacks for a kind of progress; `auto` is `rich` on a terminal and `lines` elsewhere.
+
+    Raises:
+        UserError: There is no such kind.
+    """
+    if kind not in KINDS:
+        raise UserError(f"progress={kind}: choose one of {', '.join(KINDS)}")
+    if kind == "auto":
+        kind = "rich" if sys.stdout.isatty() else "lines"
+    callbacks = {"rich": [RichProgressBar(leave=True)], "lines": [EpochLines()], "none": []}
+    return kind, callbacks[kind]
+
+
+def bar(kind: str, what: str):
+    """A function of (done, total) that moves a rich bar, or None where none is wanted."""
+    if kind != "rich":
+        return None
+    state: dict = {}
+
+    def move(done: int, total: int) -> None:
+        if "steps" not in state:
+            state["steps"] = iter(track(range(total + 1), description=what, total=total))
+        next(state["steps"], None)
+        if done == total:
+            next(state["steps"], None)
+
+    return move

@@ -1,0 +1,268 @@
+"""One training from its config to its run folder."""
+
+import logging
+import signal
+import warnings
+from hashlib import blake2b
+from pathlib import Path
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.loggers import TensorBoardLogger
+from omegaconf import DictConfig, OmegaConf
+
+from detector.data.cache import load_pixels
+from detector.data.datamodule import FaceData
+from detector.data.load import load_set
+from detector.data.preprocess import Preprocess
+from detector.data.transforms import Augment
+from detector.errors import UserError
+from detector.models.build import build_network
+from detector.module import DetectorModule
+from detector.predictor import Predictor, make_card, read_checkpoint
+from detector.run import folder as run_folder
+from detector.run.checkpoints import Checkpoints
+from detector.run.checks import check_config, check_resume, class_weights
+from detector.run.curves import gap_opened, plot_curves
+from detector.run.finish import predict_parts, table, write_results
+from detector.run.hardware import choose_hardware
+from detector.run.history import History
+from detector.run.pictures import Pictures
+from detector.run.progress import bar, choose_progress
+
+log = logging.getLogger(__name__)
+
+
+class Interrupted(Exception):
+    """Ctrl-C during training.
+
+    Args:
+        checkpoint: The last.ckpt to go on from.
+    """
+
+    def __init__(self, checkpoint: Path) -> None:
+        super().__init__(str(checkpoint))
+        self.checkpoint = checkpoint
+
+
+class Session:
+    """Everything of one run; the constructor checks it all before anything is trained.
+
+    Args:
+        cfg: As `conf/train.yaml` composes it.
+
+    Raises:
+        UserError: The config, the data or the checkpoint to go on from is unusable.
+    """
+
+    def __init__(self, cfg: DictConfig) -> None:
+        check_config(cfg)
+        self.cfg = cfg
+        self.hardware = choose_hardware(cfg.trainer.accelerator, cfg.trainer.precision)
+        self.preprocess = Preprocess.from_dict(OmegaConf.to_container(cfg.model.preprocess, resolve=True))
+        network_args = OmegaConf.to_container(cfg.model.net, resolve=True, throw_on_missing=True)
+        torch.manual_seed(cfg.seed)
+        network = build_network(**network_args, size=self.preprocess.size, classes=2)
+        self.progress, progress_callbacks = choose_progress(cfg.progress)
+        cache = Path(cfg.paths.cache).expanduser()
+        self.faces = load_set(cfg.data, cache, bar(self.progress, f"indexing {cfg.data.name}"))
+        index = self.faces.index
+        self.pixels = load_pixels(
+            index, self.preprocess, cache_gb=cfg.data.cache_gb, cache_dir=cache
+        )
+        self.data = FaceData(
+            self.pixels,
+            index.labels,
+            index["group"],
+            self.faces.parts,
+            Augment(OmegaConf.to_container(cfg.augment.steps, resolve=True), self.preprocess.size, cfg.seed),
+            batch_size=cfg.data.batch_size,
+            num_workers=cfg.data.num_workers,
+            seed=cfg.seed,
+            start_method=cfg.data.start_method,
+        )
+        card = make_card(network_args, self.preprocess, index.class_names, index.name)
+        card["split"] = self._split_digest()
+        self.module = DetectorModule(
+            network,
+            card,
+            self.preprocess,
+            seed=cfg.seed,
+            optimizer=cfg.optimizer,
+            schedule=cfg.schedule,
+            class_weights=class_weights(cfg.class_weights, index.labels, self.faces.parts),
+            channels_last=self.hardware.channels_last,
+        )
+        self.resume = self._resume(card)
+        self.runs = Path(cfg.paths.runs).expanduser().absolute()
+        self.folder = (
+            self.resume.parents[1]
+            if self.resume
+            else run_folder.new_folder(self.runs, f"{cfg.data.name}-{cfg.model.name}")
+        )
+        self.history = History(self.folder)
+        self.checkpoints = Checkpoints(
+            self.folder / "checkpoints", monitor=cfg.select.monitor, mode=cfg.select.mode
+        )
+        self.trainer = self._trainer(progress_callbacks)
+
+    def _split_digest(self) -> str:
+        entries = zip(self.faces.index["sha256"], self.faces.parts, strict=True)
+        return blake2b(repr(list(entries)).encode(), digest_size=8).hexdigest()
+
+    def _resume(self, card: dict) -> Path | None:
+        if self.cfg.ckpt_path is None:
+            return None
+        path = Path(self.cfg.ckpt_path).expanduser().absolute()
+        check_resume(read_checkpoint(path), card, path, self.cfg.trainer.max_epochs)
+        return path
+
+    def _trainer(self, progress_callbacks: list) -> L.Trainer:
+        cfg, callbacks = self.cfg, [*progress_callbacks, self.history]
+        callbacks.append(Pictures(self.faces.index.class_names, cfg.metrics.threshold))
+        if cfg.early_stopping.patience is not None:
+            callbacks.append(
+                EarlyStopping(
+                    cfg.select.monitor,
+                    mode=cfg.select.mode,
+                    patience=cfg.early_stopping.patience,
+                    min_delta=cfg.early_stopping.min_delta,
+                )
+            )
+        logger = TensorBoardLogger(self.folder, name=None, version="tensorboard")
+        return L.Trainer(
+            accelerator=self.hardware.accelerator,
+            precision=self.hardware.precision,
+            devices=cfg.trainer.devices,
+            max_epochs=cfg.trainer.max_epochs,
+            accumulate_grad_batches=cfg.trainer.accumulate_grad_batches,
+            gradient_clip_val=cfg.trainer.gradient_clip_val,
+            limit_train_batches=cfg.trainer.limit_train_batches,
+            # cuDNN otherwise picks sums in a new order each time; CPU and MPS need no switch
+            deterministic="warn" if self.hardware.accelerator == "gpu" else None,
+            callbacks=[*callbacks, self.checkpoints],
+            logger=logger,
+            enable_progress_bar=self.progress == "rich",
+            enable_model_summary=False,
+            enable_checkpointing=True,
+            num_sanity_val_steps=0,  # would draw random numbers that a resumed run does not
+            log_every_n_steps=1_000_000,  # epochs are logged; single steps would drown them
+        )
+
+    def fit(self) -> None:
+        """Train, or go on.
+
+        Raises:
+            Interrupted: Ctrl-C; last.ckpt is whole.
+        """
+        names = {"train": "train", "val": "val", "measured": "measured train"}
+        sizes = ", ".join(f"{len(self.data.rows[key])} {name}" for key, name in names.items())
+        for why in self.hardware.why:
+            log.info(why)
+        log.info("run folder: %s (%s images)", self.folder, sizes)
+        run_folder.point_latest(self.runs, self.folder)
+        if self.resume is None:
+            self._write_inputs()
+        handler = signal.getsignal(signal.SIGINT)
+        with warnings.catch_warnings():
+            # Few loader processes are a choice here, explained in the log.
+            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+            warnings.filterwarnings("ignore", message=".*Checkpoint directory.*exists.*")
+            try:
+                self.trainer.fit(
+                    self.module, datamodule=self.data, ckpt_path=self.resume, weights_only=True
+                )
+            except (KeyboardInterrupt, SystemExit):
+                if self.trainer.interrupted or not isinstance(handler, int):
+                    raise Interrupted(self.folder / "checkpoints" / "last.ckpt") from None
+                raise
+            finally:
+                signal.signal(signal.SIGINT, handler)  # Lightning leaves Ctrl-C switched off
+
+    def _write_inputs(self) -> None:
+        index, parts = self.faces.index, self.faces.parts
+        run_folder.write_config(self.folder, self.cfg)
+        run_folder.write_json(
+            self.folder / "environment.json",
+            run_folder.provenance(
+                {"accelerator": self.hardware.accelerator, "precision": self.hardware.precision}
+            ),
+        )
+        run_folder.write_csv(
+            self.folder / "split.csv",
+            ("path", "label", "group", "split"),
+            zip(index["name"], index["label"], index["group"], parts, strict=True),
+        )
+
+    def finish(self) -> dict:
+        """Measure the selected weights and write what remains of the run folder.
+
+        Returns:
+            What metrics.json holds, and `folder`.
+
+        Raises:
+            UserError: No epoch had a finite measure, so there is nothing to select.
+        """
+        best = self.checkpoints
+        if best.best_epoch is None:
+            raise UserError(
+                f"{best.monitor} was not finite in any epoch: training diverged; lower optimizer.lr"
+            )
+        counts = {"n_train": len(self.data.rows["measured"]), "n_val": len(self.data.rows["val"])}
+        device = {"gpu": "cuda"}.get(self.hardware.accelerator, self.hardware.accelerator)
+        predictor = Predictor.load(best.folder / "best.ckpt", device)
+        parts = ("val", "test") if self.cfg.evaluate_test else ("val",)
+        metrics = write_results(
+            self.folder,
+            self.faces,
+            predict_parts(predictor, self.pixels, self.faces, parts),
+            predictor.score_name,
+            threshold=self.cfg.metrics.threshold,
+            replicates=self.cfg.metrics.replicates,
+            seed=self.cfg.seed,
+            training={
+                "seed": self.cfg.seed,
+                "epochs": len(self.history.rows),
+                "best_epoch": best.best_epoch,
+                "monitor": best.monitor,
+                "gap_opened": gap_opened(self.history.rows, **counts),
+                "parameters": sum(p.numel() for p in predictor.network.parameters()),
+            },
+        )
+        plot_curves(
+            self.history.rows,
+            self.folder / "curves.png",
+            title=f"{self.cfg.model.name} on {self.cfg.data.name}",
+            best_epoch=best.best_epoch,
+            monitor=best.monitor,
+            **counts,
+        )
+        self._log_hyperparameters(metrics)
+        log.info("%s\n%s", self.folder, table(metrics))
+        return metrics | {"folder": str(self.folder)}
+
+    def _log_hyperparameters(self, metrics: dict) -> None:
+        cfg = self.cfg
+        chosen = {
+            "data": cfg.data.name,
+            "model": cfg.model.name,
+            "augment": cfg.augment.name,
+            "seed": cfg.seed,
+            "size": cfg.model.preprocess.size,
+            "batch_size": cfg.data.batch_size,
+            "epochs": cfg.trainer.max_epochs,
+            **{f"optimizer/{key}": value for key, value in cfg.optimizer.items()},
+            "schedule": cfg.schedule.name,
+        }
+        final = {
+            f"final/{part}_{key}": metrics[part][key]["value"]
+            for part in ("val", "test")
+            if part in metrics
+            for key in ("auroc", "accuracy", "f1", "ap")
+            if metrics[part][key]["value"] is not None
+        }
+        for logger in self.trainer.loggers:
+            logger.log_hyperparams(chosen, final)
+            logger.finalize("success")

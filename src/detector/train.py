@@ -1,0 +1,53 @@
+"""Train a network on a set of faces: `python -m detector.train model=cnn6 data=hardfake`."""
+
+import logging
+
+from omegaconf import DictConfig
+
+from detector import cli
+
+log = logging.getLogger(__name__)
+
+
+def train(cfg: DictConfig) -> dict:
+    """Train, select on validation, measure, and leave a run folder.
+
+    Args:
+        cfg: As `conf/train.yaml` composes it; see `detector.cli.compose`.
+
+    Returns:
+        What metrics.json holds, and `folder`, the run folder.
+
+    Raises:
+        UserError: The config, the data or a checkpoint is unusable; says what to do.
+        Interrupted: Ctrl-C; last.ckpt is whole.
+    """
+    from detector.run.session import Session  # heavy imports: --help should be quick
+
+    session = Session(cfg)
+    session.fit()
+    return session.finish()
+
+
+def _main(cfg: DictConfig) -> float | None:
+    from hydra.core.hydra_config import HydraConfig
+
+    from detector.run.session import Interrupted
+
+    try:
+        metrics = train(cfg)
+    except Interrupted as stop:
+        overrides = [o for o in HydraConfig.get().overrides.task if not o.startswith("ckpt_path=")]
+        command = " ".join(["python -m detector.train", *overrides, f"ckpt_path={stop.checkpoint}"])
+        print(f"interrupted; everything up to the last whole epoch is kept. Go on with:\n{command}")
+        raise SystemExit(130) from None
+    return metrics["val"]["auroc"]["value"]  # what a sweep maximizes: never the test part
+
+
+def main() -> None:
+    """Entry point of the console script and of `python -m`."""
+    cli.run("train", _main)
+
+
+if __name__ == "__main__":
+    main()
