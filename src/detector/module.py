@@ -77,7 +77,6 @@ class DetectorModule(L.LightningModule):
         # Dropout then follows from the seed and the epoch alone: an epoch repeated after a
         # kill draws the same masks as the run that was never interrupted.
         torch.manual_seed((self.seed * 1_000_003 + self.current_epoch) % 2**63)
-        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
 
     def training_step(self, batch: tuple, batch_idx: int) -> Tensor:
         images, labels, _ = batch
@@ -110,6 +109,7 @@ class DetectorModule(L.LightningModule):
             self.losses[stage].reset()
         values["gap/loss"] = values["val/loss"] - values["train/loss"]
         values["gap/accuracy"] = values["train/accuracy"] - values["val/accuracy"]
+        values["lr"] = self.trainer.optimizers[0].param_groups[0]["lr"]
         shown = ("train/accuracy", "val/accuracy", "val/loss")
         for key, value in values.items():
             self.log(key, value, prog_bar=key in shown)

@@ -141,6 +141,14 @@ def test_one_altered_bit_of_png_data_is_noticed(at, pillow_flag):
     assert outcome(bytes(data)) is None
 
 
+def test_the_checksum_of_png_data_counts(pillow_flag):
+    """Pillow skips it, and the stream's own checksum covers less: here it is intact."""
+    data = bytearray(FILES["png"])
+    data[data.index(b"IEND") - 5] ^= 1
+    assert Image.open(io.BytesIO(data)).convert("RGB").size == (80, 60)
+    assert outcome(bytes(data)) is None
+
+
 def test_frames_after_the_first_may_be_missing(pillow_flag):
     frames = [picture(), picture().rotate(90), picture().rotate(180)]
     data = encode(frames[0], "GIF", save_all=True, append_images=frames[1:])

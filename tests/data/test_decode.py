@@ -500,6 +500,12 @@ def test_header_without_decoding(fmt, monkeypatch):
         assert read_header(tagged).has_exif
 
 
+def test_exif_of_a_tiff():
+    exif = Image.Exif()
+    exif[0x8769] = {0x9003: "2020:01:01 00:00:00"}
+    assert read_header(encode(Image.fromarray(scene()), "TIFF", exif=exif)).has_exif
+
+
 def test_header_of_grey_and_cmyk_jpeg_has_no_subsampling():
     for mode in ("L", "CMYK"):
         header = read_header(encode(Image.fromarray(scene()).convert(mode), "JPEG"))

@@ -260,6 +260,13 @@ def test_mounted_set_is_linked_not_moved(tmp_path, hub):
     assert (mount / FILES[0]).is_file()
 
 
+def test_handle_without_a_version(tmp_path, hub):
+    mount, module = plant(tmp_path / "mount"), hub()
+    module.dataset_download = lambda handle: str(mount)
+    found = ensure("faces", tmp_path / "set", **{**SPEC, "kaggle": "somebody/faces"})
+    assert found == tmp_path / "set" / "kaggle-latest"
+
+
 def test_set_without_a_handle_asks_for_its_root(tmp_path):
     message = refused(tmp_path / "none", name="folder", kaggle=None, page=None, counts=None)
     assert "does not exist" in message and "data.root=" in message

@@ -165,6 +165,13 @@ def test_neither_perfect_nor_hopeless_nor_constant_is_certain(n, kind):
         assert (found["auroc"]["low"], found["auroc"]["high"]) == pytest.approx(wilson(0, n))
 
 
+def test_a_perfect_score_is_as_sure_as_the_smaller_class_is_large():
+    for n_fake, n_real in [(5, 60), (60, 5)]:
+        labels = np.repeat([0, 1], [n_fake, n_real])
+        found = summary(1.0 - labels, labels)["auroc"]
+        assert (found["low"], found["high"]) == pytest.approx(wilson(5, 5))
+
+
 def test_a_first_error_does_not_make_the_score_more_certain():
     labels = np.repeat([0, 1], 100)
     p = np.where(labels == 0, 0.9, 0.1) + np.linspace(-0.05, 0.05, 200)

@@ -21,7 +21,7 @@ from detector.data.phash import near, phash
 WORK_PX, THUMB_PX = 384, 96  # longer side: where features are found, what is compared
 _POINTS, _CELLS = 300, 8
 _TABLES, _SPARE_BITS, _WINDOW = 12, 11, 8
-_VOTE_BITS, _MIN_VOTES, _MIN_WEIGHT, _PARTNERS = 34, 3, 0.5, 32
+_VOTE_BITS, _MIN_VOTES, _MIN_WEIGHT, _PARTNERS = 34, 3, 0.7, 16
 _RADIUS = 10
 _CHUNK = 1 << 20
 
@@ -84,7 +84,7 @@ def find_pairs(descriptions: Sequence[Description]) -> list[Pair]:
     """Finds the pairs of images that show the same photograph or a part of it.
 
     Time and memory grow with the number of images, not of pairs: each local feature meets at
-    most 8 others in each of 12 hash tables, each image at most 32 candidates of its own
+    most 8 others in each of 12 hash tables, each image at most 16 candidates of its own
     choice, and identical descriptions are chained (first to second to third). The pairs do
     not depend on the order of the images, but for which of several identical ones stands for
     them.
@@ -183,6 +183,8 @@ def _by_features(descriptions: Sequence[Description]) -> Iterable[tuple[int, int
                 found.append(i[keep] * n + j[keep])
     hits = np.sort(np.concatenate(found))  # np.unique hashes, which is slower here
     hits = hits[np.diff(hits, prepend=-1) > 0]
+    if not len(hits):
+        return []
     i, j = hits // n, hits % n
     often = np.bincount(np.concatenate([i, j]), minlength=n)
     # The hits are sorted by i, then j, and owner rises with both: one stable sort groups them.
@@ -204,7 +206,7 @@ def _by_hash(descriptions: Sequence[Description]) -> Iterable[tuple[int, int]]:
 
 
 def _strongest(images: np.ndarray, weight: np.ndarray, n: int) -> list[tuple[int, int]]:
-    """Pairs, as i * n + j, that are among the strongest 32 of one of their two images."""
+    """Pairs, as i * n + j, that are among the strongest 16 of one of their two images."""
     keep = np.zeros(len(images), bool)
     for image in (images // n, images % n):
         order = np.lexsort((images, -weight, image))

@@ -48,11 +48,11 @@ def wilson(k: float, n: float, level: float = 0.95) -> tuple[float, float]:
 def effective_n(groups: np.ndarray) -> float:
     """How many independent images the images of these groups are worth, at the least.
 
-    Kish's n^2 / sum(m^2) over group sizes m (Survey Sampling, 1965, section 8.2): what is
-    left when all images of a group are right or wrong together. It is n where every image
+    n^2 / sum(m^2) over group sizes m: what Kish's design effect (Survey Sampling, 1965)
+    leaves when all images of a group are right or wrong together. It is n where every image
     is its own group, and the number of groups where these are of one size. The correlation
     is not estimated because that fails where it matters: one error among ten groups of a
-    hundred looks independent and would make 1 error far more certain than none.
+    hundred looks independent and would make it far more certain than no error at all.
 
     Args:
         groups: (N,) group of each image, of any sortable type; may be empty.
@@ -95,12 +95,12 @@ def bootstrap_by_group(
     Groups are drawn with replacement among those of the same set of classes (fakes only,
     reals only, both): every replicate has every class, each in about its number here, and
     none needs to be redrawn. A replicate is a vector of weights and not a list of images,
-    so that one sort of the scores serves them all. Clusters as units and strata: Davison
-    and Hinkley 1997, Bootstrap Methods and their Application, sections 3.8 and 3.2.
+    so that one sort of the scores serves them all. Strata, and clusters as units: Davison
+    and Hinkley 1997, Bootstrap Methods and their Application, chapter 3.
 
     Ends are bias-corrected and accelerated (BCa: Efron 1987, J. Am. Stat. Assoc. 82:171).
-    Plain percentiles fall short for high scores (200 images, AUROC .994: they cover 84 %,
-    BCa 93 %), and AP is biased upwards because copies of an image tie with each other.
+    Plain percentiles fall short for high scores (200 images, AUROC .994: 95 % intervals
+    cover 84 %, BCa's 93 %), and AP is biased upwards because copies of an image tie.
 
     Either is blind to errors that did not occur: see `allow_unseen`.
 
@@ -157,17 +157,18 @@ def allow_unseen(
 ) -> tuple[float, float]:
     """Widen an interval by what a sample of n may have failed to show.
 
-    Resampling a perfect (or hopeless, or constant) score gives that score every time, and a
-    single error among thousands hardly more, as if n told nothing about a larger sample. But
-    n draws without a certain kind of image are compatible with a share q of them, Wilson's
+    Resampling a perfect (or hopeless, or constant) score gives that score every time, and
+    with a single error little else, as if other samples held no errors of another kind. But
+    n draws without a certain kind of image are compatible with a share q of it, Wilson's
     upper limit at 0 of n (the reasoning of Hanley and Lippman-Hand 1983, JAMA 249:1743). If
     that share scored at either end of the scale, the value would lie between
     (1 - q) value + q worst and (1 - q) value + q best; the result is the union of these and
     the interval. It is continuous in the value: nothing jumps when the first error appears,
-    a perfect score gets `wilson(n, n)`, and the bootstrap decides by itself from about four
-    errors on. For AUROC with n images of the smaller class it is a bound for any shape of
-    the scores, wider than those for AUROC 1 under a model (Obuchowski and Lieber 2002,
-    Acad. Radiol. 9:526); for AP, F1 and balanced accuracy it is a convention of the same size.
+    a perfect score gets `wilson(n, n)`, and from about four errors on the bootstrap decides.
+
+    For AUROC, n images of the smaller class make n disjoint pairs, each in the right order
+    with probability AUROC: all are with AUROC^n, so that the bound at 1 is Wilson's whatever
+    the shape of the scores. For AP, F1 and balanced accuracy, n is a convention.
 
     Args:
         value: The estimate, between worst and best.

@@ -21,8 +21,8 @@ from detector.evaluation.intervals import (
 
 FAKE, REAL = 0, 1
 LEVEL = 0.95
-# Networks answer in float32, which has nothing closer to 1. A fixed clip gives the same log
-# loss for float32 scores and for the same scores read back from a file as float64.
+# Networks answer in float32, whose steps near 1 are of this size. A fixed clip gives the same
+# log loss for float32 scores and for the same scores read back from a file as float64.
 LOG_CLIP = float(np.finfo(np.float32).eps)
 RESAMPLED = ("auroc", "ap", "balanced_accuracy", "f1", "log_loss", "brier")
 
@@ -237,8 +237,9 @@ def _checked(
     if not ((p >= 0) & (p <= 1)).all():  # False for NaN too
         i = int(np.flatnonzero(~((p >= 0) & (p <= 1)))[0])
         raise UserError(f"p_fake must lie in [0, 1], but image {i} has {p[i]}")
-    if not np.isin(y, (FAKE, REAL)).all():
-        raise UserError(f"labels must be {FAKE} (fake) or {REAL} (real), got {np.unique(y)[:5]}")
+    if not (known := np.isin(y, (FAKE, REAL))).all():
+        first = y[~known].tolist()[0]
+        raise UserError(f"labels must be {FAKE} (fake) or {REAL} (real), got {first!r}")
     if not 0 <= threshold <= 1:
         raise UserError(f"threshold must lie in [0, 1], got {threshold}")
     return p, y.astype(np.int64)

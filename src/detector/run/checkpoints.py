@@ -25,20 +25,21 @@ class Checkpoints(Checkpoint):
     Args:
         folder: Where both files go.
         monitor: A validation measure, such as `val/auroc`.
-        mode: `max` or `min`. The earlier epoch wins a tie.
+        mode: `max` or `min`. Of equal epochs the one with the lower validation loss wins:
+            on an easy set AUROC is 1 in the first epoch, long before training is done.
     """
 
     def __init__(self, folder: Path, *, monitor: str, mode: str) -> None:
         self.folder, self.monitor, self.mode = folder, monitor, mode
-        self.best_value: float | None = None
+        self.best_rank: list[float] | None = None
         self.best_epoch: int | None = None  # counted from 1
 
     def state_dict(self) -> dict:
-        return {"value": self.best_value, "epoch": self.best_epoch, "monitor": self.monitor}
+        return {"rank": self.best_rank, "epoch": self.best_epoch, "monitor": self.monitor}
 
     def load_state_dict(self, state_dict: dict) -> None:
         if state_dict["monitor"] == self.monitor and (self.folder / "best.ckpt").exists():
-            self.best_value, self.best_epoch = state_dict["value"], state_dict["epoch"]
+            self.best_rank, self.best_epoch = state_dict["rank"], state_dict["epoch"]
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not (self.folder / "last.ckpt").exists():
@@ -46,11 +47,10 @@ class Checkpoints(Checkpoint):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         value = float(trainer.callback_metrics[self.monitor])
-        sign = 1 if self.mode == "max" else -1
-        if math.isfinite(value) and (
-            self.best_value is None or sign * value > sign * self.best_value
-        ):
-            self.best_value, self.best_epoch = value, trainer.current_epoch + 1
+        loss = float(trainer.callback_metrics["val/loss"])
+        rank = [value if self.mode == "max" else -value, -loss]
+        if all(map(math.isfinite, rank)) and (self.best_rank is None or rank > self.best_rank):
+            self.best_rank, self.best_epoch = rank, trainer.current_epoch + 1
             self._save(trainer, "best.ckpt", weights_only=True)
         self._save(trainer, "last.ckpt", weights_only=False)
 

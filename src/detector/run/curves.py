@@ -31,7 +31,7 @@ def gap_opened(history: list[dict], n_train: int, n_val: int) -> int | None:
     that an accuracy of 1.0 has an error too. It *opened* at the first epoch from which on
     it is open through the last one. Train and validation are different images, so the two
     counts are independent, as the formula asks. Without any true gap this answers with
-    an epoch in about 2.5 % of runs.
+    an epoch in 3 % of runs or fewer (simulated: .000 to .030 at accuracies of .6 to .995).
 
     Args:
         history: One dict per epoch with `epoch`, `train/accuracy`, `val/accuracy` in

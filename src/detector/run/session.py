@@ -148,7 +148,7 @@ class Session:
             enable_model_summary=False,
             enable_checkpointing=True,
             num_sanity_val_steps=0,  # would draw random numbers that a resumed run does not
-            log_every_n_steps=1_000_000,  # epochs are logged; single steps would drown them
+            log_every_n_steps=1,  # nothing is logged by step; Lightning warns of higher numbers
         )
 
     def fit(self) -> None:
@@ -169,7 +169,7 @@ class Session:
         with warnings.catch_warnings():
             # Few loader processes are a choice here, explained in the log.
             warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-            warnings.filterwarnings("ignore", message=".*Checkpoint directory.*exists.*")
+            warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*")
             try:
                 self.trainer.fit(
                     self.module, datamodule=self.data, ckpt_path=self.resume, weights_only=True

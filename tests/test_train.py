@@ -1,0 +1,266 @@
+"""The whole job on a tiny set: what it leaves behind, resuming, refusing."""
+
+import csv
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+from PIL import Image
+
+from detector.errors import UserError
+from detector.predictor import Predictor
+from detector.run.session import Interrupted, Session
+from detector.train import train
+from tests.conftest import make_set
+
+
+def rows(path: Path) -> list[dict]:
+    with open(path) as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_set, tmp_path_factory):
+    """One finished run, shared by the tests that only look at it."""
+    from detector import cli
+
+    folder = tmp_path_factory.mktemp("finished")
+    cfg = cli.compose(
+        "train",
+        ["data=folder", f"data.root={tiny_set}", "model=cnn6", "model.preprocess.size=32"]
+        + ["data.batch_size=16", "data.num_workers=0", "trainer=cpu", "trainer.max_epochs=4"]
+        + ["progress=none", "metrics.replicates=100", "augment=light"]
+        + [f"paths.runs={folder}/runs", f"paths.cache={folder}/cache"],
+    )
+    return cfg, train(cfg)
+
+
+def test_run_folder_is_complete(finished):
+    cfg, metrics = finished
+    run = Path(metrics["folder"])
+    for name in (
+        "config.yaml environment.json split.csv metrics.json metrics.csv predictions.csv"
+        " curves.png checkpoints/best.ckpt checkpoints/last.ckpt"
+    ).split():
+        assert (run / name).stat().st_size > 0, name
+    assert list((run / "tensorboard").glob("events*"))
+    assert (Path(cfg.paths.runs) / "latest").resolve() == run.resolve()
+    assert OmegaConf.load(run / "config.yaml").model.preprocess.size == 32
+    assert json.loads((run / "environment.json").read_text())["packages"]["torch"]
+
+
+def test_split_and_predictions_agree_with_the_metrics(finished):
+    _, metrics = finished
+    run = Path(metrics["folder"])
+    split = {row["path"]: row for row in rows(run / "split.csv")}
+    assert Counter(row["split"] for row in split.values()) == {"train": 56, "val": 12, "test": 12}
+    predictions = rows(run / "predictions.csv")
+    assert {row["path"] for row in predictions} == {
+        path for path, row in split.items() if row["split"] != "train"
+    }
+    test = [row for row in predictions if row["split"] == "test"]
+    right = sum((float(row["p_fake"]) >= 0.5) == (row["label"] == "0") for row in test)
+    assert metrics["test"]["accuracy"]["value"] == pytest.approx(right / len(test))
+    on_disk = json.loads((run / "metrics.json").read_text())
+    assert on_disk["test"] == metrics["test"]
+    for part in ("val", "test"):
+        for key in ("auroc", "accuracy", "f1", "ap"):
+            assert on_disk[part][key]["low"] < on_disk[part][key]["high"]
+
+
+def test_predictor_gives_the_same_from_the_file(finished):
+    cfg, metrics = finished
+    run = Path(metrics["folder"])
+    predictor = Predictor.load(run / "checkpoints" / "best.ckpt")
+    for row in rows(run / "predictions.csv")[:6]:
+        data = (Path(cfg.data.root) / row["path"]).read_bytes()
+        assert predictor(data) == pytest.approx(float(row["p_fake"]), abs=1e-6)
+
+
+def test_best_checkpoint_holds_no_optimizer_and_no_code(finished):
+    _, metrics = finished
+    folder = Path(metrics["folder"]) / "checkpoints"
+    best = torch.load(folder / "best.ckpt", weights_only=True)
+    assert "optimizer_states" not in best
+    assert best["detector"]["network"]["name"] == "cnn6"
+    assert (folder / "best.ckpt").stat().st_size < (folder / "last.ckpt").stat().st_size / 2
+
+
+def test_the_best_epoch_is_the_best_of_the_history(finished):
+    _, metrics = finished
+    history = rows(Path(metrics["folder"]) / "metrics.csv")
+    best = max(history, key=lambda row: (float(row["val/auroc"]), -float(row["val/loss"])))
+    assert metrics["training"]["best_epoch"] == int(best["epoch"])
+    assert metrics["training"]["epochs"] == len(history) == 4
+    assert all(float(row["lr"]) == pytest.approx(1e-3) for row in history)
+
+
+def test_same_command_same_metrics(tiny, tmp_path):
+    first = train(tiny("augment=light"))
+    second = train(tiny("augment=light"))
+    assert first["folder"] != second["folder"]
+    texts = [(Path(run["folder"]) / "metrics.json").read_text() for run in (first, second)]
+    assert texts[0] == texts[1]
+    other = train(tiny("augment=light", "seed=1"))
+    assert (Path(other["folder"]) / "metrics.json").read_text() != texts[0]
+
+
+@pytest.mark.parametrize("epoch, stop", [(0, 1), (1, 0), (2, 3)])
+def test_a_killed_run_goes_on_to_the_same_weights(tiny, monkeypatch, epoch, stop):
+    settings = ["trainer.max_epochs=4", "augment=light", "schedule.name=cosine"]
+    whole = train(tiny(*settings))
+
+    session = Session(tiny(*settings))
+    step = session.module.training_step
+
+    def killed(batch, batch_idx):
+        if (session.trainer.current_epoch, batch_idx) == (epoch, stop):
+            raise MemoryError("killed")
+        return step(batch, batch_idx)
+
+    monkeypatch.setattr(session.module, "training_step", killed)
+    with pytest.raises(MemoryError):
+        session.fit()
+    last = session.folder / "checkpoints" / "last.ckpt"
+    assert torch.load(last, weights_only=True)["epoch"] == epoch
+    again = train(tiny(*settings, f"ckpt_path={last}"))
+
+    assert again["folder"] == str(session.folder)
+    for name in ("best.ckpt", "last.ckpt"):
+        one, two = (
+            torch.load(Path(run["folder"]) / "checkpoints" / name, weights_only=True)["state_dict"]
+            for run in (whole, again)
+        )
+        assert all(torch.equal(one[key], two[key]) for key in one)
+    for name in ("metrics.json", "metrics.csv", "predictions.csv"):
+        one, two = ((Path(run["folder"]) / name).read_text() for run in (whole, again))
+        assert one == two, name
+
+
+def test_ctrl_c_keeps_last_ckpt_and_names_it(tiny, monkeypatch):
+    session = Session(tiny())
+    step = session.module.training_step
+
+    def interrupted(batch, batch_idx):
+        if batch_idx == 2:
+            raise KeyboardInterrupt
+        return step(batch, batch_idx)
+
+    monkeypatch.setattr(session.module, "training_step", interrupted)
+    import signal
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(Interrupted) as stop:
+        session.fit()
+    assert stop.value.checkpoint.is_file()
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_searches_do_not_read_the_test_part(tiny, monkeypatch):
+    session = Session(tiny("evaluate_test=false", "trainer.max_epochs=1"))
+    held_out = set(np.flatnonzero(session.faces.parts == "test").tolist())
+    read = set()
+    get = type(session.pixels).__getitem__
+    monkeypatch.setattr(
+        type(session.pixels), "__getitem__", lambda self, row: read.add(row) or get(self, row)
+    )
+    session.fit()
+    metrics = session.finish()
+    assert "test" not in metrics
+    assert len(read) == 68 and not read & held_out
+
+
+def test_classes_with_other_names_have_their_own_score(tiny, tmp_path):
+    root = make_set(tmp_path / "animals")
+    (root / "fake").rename(root / "cat")
+    (root / "real").rename(root / "dog")
+    metrics = train(tiny("trainer.max_epochs=1", root=root))
+    assert metrics["class_names"] == ["cat", "dog"]
+    header = (Path(metrics["folder"]) / "predictions.csv").read_text().splitlines()[0]
+    assert header == "path,label,split,p_cat"
+
+
+@pytest.mark.parametrize("method", ["spawn"])
+def test_loader_processes_change_nothing(tiny, method):
+    options = ["augment=robust", "trainer.max_epochs=1", "data.cache_gb=0"]
+    alone = train(tiny(*options))
+    helped = train(tiny(*options, "data.num_workers=1", f"data.start_method={method}"))
+    assert alone["test"] == helped["test"]
+
+
+@pytest.mark.parametrize(
+    "override, says",
+    [
+        ("trainer.max_epochs=0", "trainer.max_epochs=0"),
+        ("trainer.max_epochs=2.5", "whole number"),
+        ("seed=-1", "seed=-1"),
+        ("model.net.name=cnn9", "no such network"),
+        ("model.net.dropout=1.5", "model.net.dropout=1.5"),
+        ("model.preprocess.size=8", "between 16 and 4096"),
+        ("model.preprocess.std=[1,0,1]", "above 0"),
+        ("data.root=/nowhere/at/all", "/nowhere/at/all"),
+        ("data.batch_size=0", "data.batch_size=0"),
+        ("data.num_workers=-1", "data.num_workers=-1"),
+        ("data.cache_gb=-1", "data.cache_gb=-1"),
+        ("data.split.folds=1000", "independent images"),
+        ("data.split.fractions.val=0", "above 0"),
+        ("optimizer.lr=0", "optimizer.lr=0"),
+        ("optimizer.name=lamb", "adam"),
+        ("schedule.name=steps", "cosine"),
+        ("select.monitor=val/f2", "val/auroc"),
+        ("select.mode=min", "wants max"),
+        ("metrics.threshold=1", "metrics.threshold=1"),
+        ("class_weights=[1,2,3]", "class_weights"),
+        ("progress=loud", "rich"),
+        ("trainer.accelerator=tpu", "trainer.accelerator=tpu"),
+        ("trainer.precision=8", "trainer.precision=8"),
+        ("ckpt_path=/nowhere/last.ckpt", "/nowhere/last.ckpt"),
+        ("augment.steps=[{step: melt}]", "melt"),
+        ("early_stopping.patience=0", "early_stopping.patience=0"),
+    ],
+)
+def test_bad_values_get_one_clear_line(tiny, override, says):
+    with pytest.raises(UserError) as error:
+        Session(tiny(override))
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_one_class_only(tiny, tmp_path):
+    (tmp_path / "one" / "real").mkdir(parents=True)
+    Image.new("RGB", (20, 20)).save(tmp_path / "one" / "real" / "a.png")
+    with pytest.raises(UserError, match="class"):
+        Session(tiny(root=tmp_path / "one"))
+
+
+def test_checkpoints_of_other_trainings_are_refused(tiny, finished):
+    _, metrics = finished
+    folder = Path(metrics["folder"]) / "checkpoints"
+    for override, says in [
+        (f"ckpt_path={folder}/best.ckpt", "weights only"),
+        (f"ckpt_path={folder}/last.ckpt", "more than trainer.max_epochs"),
+    ]:
+        with pytest.raises(UserError, match=says):
+            Session(tiny(override))
+    for other in ("model=cnn3", "data.split.seed=5", "model.preprocess.fit=squash"):
+        with pytest.raises(UserError, match="comes from another"):
+            Session(tiny(other, "trainer.max_epochs=4", "model.preprocess.size=32",
+                         f"ckpt_path={folder}/last.ckpt"))  # fmt: skip
+
+
+def test_early_stopping_ends_a_run(tiny):
+    metrics = train(
+        tiny("trainer.max_epochs=30", "early_stopping.patience=1", "optimizer.lr=1e-9")
+    )
+    assert metrics["training"]["epochs"] < 30
+
+
+def test_a_diverged_run_says_so(tiny):
+    session = Session(tiny("optimizer.lr=1e30", "optimizer.name=sgd", "trainer.max_epochs=1"))
+    session.fit()
+    with pytest.raises(UserError, match="optimizer.lr"):
+        session.finish()
