@@ -273,7 +273,7 @@ def test_a_picture_above_the_limit_is_refused_from_its_header(name, monkeypatch,
         DecodeError, match=r"12000 x 12000 pixels are more than the limit of 1000000"
     ):
         decode(BOMBS[name], max_pixels=LIMIT)
-    assert time.perf_counter() - started < 0.2
+    assert time.perf_counter() - started < 1
     assert Image.MAX_IMAGE_PIXELS is None and not recwarn.list
 
 

@@ -502,7 +502,9 @@ def test_header_without_decoding(fmt, monkeypatch):
 
 def test_exif_of_a_tiff():
     exif = Image.Exif()
-    exif[0x8769] = {0x9003: "2020:01:01 00:00:00"}
+    block = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<HHHIII", 1, 0x8769, 4, 1, 26, 0)
+    exif.load(block + struct.pack("<HHHI4sI", 1, 0x9000, 7, 4, b"0232", 0))
+    assert exif.get_ifd(0x8769) == {0x9000: b"0232"}
     assert read_header(encode(Image.fromarray(scene()), "TIFF", exif=exif)).has_exif
 
 

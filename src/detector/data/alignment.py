@@ -25,8 +25,9 @@ class Overlay:
     them with nearly equal descriptors, `distance` is the median of their descriptor distances
     (bits). `agreement` is the share of textured blocks of the overlap whose grey values
     correlate by .9, 0 where fewer than 6 blocks can be compared; `detail` the correlation of
-    fine structure within the convex hull of the inliers. `scale` and `degrees` tell the
-    transform.
+    fine structure within the convex hull of the inliers. Both are measured with the first laid
+    over the second and the other way round, and the better one counts, as resampling blurs.
+    `scale` and `degrees` tell the transform.
     """
 
     inliers: int
@@ -74,13 +75,17 @@ def overlay(a, b, work: int) -> Overlay | None:
     # From pixels of the working size to those of the thumbnail, whose centres lie elsewhere.
     centre = np.full(2, 0.5 - ratio / 2)
     transform[:, 2] = transform[:, 2] * ratio + (transform[:, :2] - np.eye(2)) @ centre
-    moved, fixed, seen = _lay(a.thumb, b.thumb, transform)
+    back = cv2.invertAffineTransform(transform)
+    laid = (
+        (*_lay(a.thumb, b.thumb, transform), target[fits] * ratio),
+        (*_lay(b.thumb, a.thumb, back), source[fits] * ratio),
+    )
     return Overlay(
         inliers=int(fits.sum()),
         close=int((distance[fits] <= CLOSE_BITS).sum()),
         distance=float(np.median(distance[fits])),
-        agreement=_agreement(moved, fixed, seen),
-        detail=_detail(moved, fixed, seen, target[fits] * ratio),
+        agreement=max(_agreement(*pixels) for *pixels, _ in laid),
+        detail=max(_detail(*pixels, points) for *pixels, points in laid),
         scale=scale,
         degrees=float(np.degrees(np.arctan2(transform[1, 0], transform[0, 0]))),
     )

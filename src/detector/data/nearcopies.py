@@ -226,10 +226,10 @@ def _verdict(a: Description, b: Description, method: str) -> tuple[str, float] |
 
 def decide(found: Overlay) -> tuple[str, float] | None:
     """Kind and score of a pair, or None; the study shows why the thresholds lie where they do."""
-    if found.inliers >= 12 and found.agreement >= 0.4:
+    if found.inliers >= 12 and found.agreement >= 0.5:
         return "copy", found.agreement
-    if found.inliers >= 40 and found.agreement >= 0.25:
+    if found.inliers >= 30 and found.agreement >= 0.35:
         return "copy", found.agreement
-    if found.close >= 10 and found.distance <= 30 and found.detail >= 0.92:
+    if found.close >= 10 and found.detail >= 0.94:
         return "part", found.detail
     return None

@@ -120,6 +120,8 @@ class Session:
         return path
 
     def _trainer(self, progress_callbacks: list) -> L.Trainer:
+        for name in ("lightning.pytorch", "lightning.fabric"):
+            logging.getLogger(name).setLevel(logging.WARNING)  # it repeats what is said here
         cfg, callbacks = self.cfg, [*progress_callbacks, self.history]
         callbacks.append(Pictures(self.faces.index.class_names, cfg.metrics.threshold))
         if cfg.early_stopping.patience is not None:

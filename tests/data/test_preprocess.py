@@ -1,0 +1,87 @@
+"""Resizing against Pillow and by symmetry; settings checked; normalization in closed form."""
+
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from detector.data.decode import DecodeError
+from detector.data.preprocess import Preprocess
+from detector.errors import UserError
+
+BASE = dict(
+    size=32, fit="crop", interpolation="bilinear", mean=[0.5] * 3, std=[0.25] * 3, max_pixels=10**6
+)
+
+
+def noise(height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(height * width).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def test_bytes_to_pixels_is_pillow_for_a_square():
+    image = Image.fromarray(noise(60, 60))
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    expected = np.asarray(image.resize((32, 32), Image.Resampling.BILINEAR))
+    assert np.array_equal(Preprocess(**BASE)(stream.getvalue()), expected)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(1, 90),
+    st.integers(1, 90),
+    st.sampled_from(["crop", "squash", "pad"]),
+    st.sampled_from(["nearest", "bilinear", "bicubic", "lanczos"]),
+)
+def test_any_size_becomes_the_stated_one(height, width, fit, interpolation):
+    made = Preprocess(**BASE | {"fit": fit, "interpolation": interpolation})
+    pixels = made.resize(noise(height, width))
+    assert pixels.shape == (32, 32, 3) and pixels.dtype == np.uint8
+
+
+@pytest.mark.parametrize("fit", ["crop", "squash", "pad"])
+def test_fits_on_a_picture_with_three_bands(fit):
+    bands = np.zeros((32, 96, 3), np.uint8)
+    bands[:, :32, 0], bands[:, 32:64, 1], bands[:, 64:, 2] = 255, 255, 255
+    pixels = Preprocess(**BASE | {"fit": fit, "interpolation": "nearest"}).resize(bands)
+    share = (pixels == 255).mean((0, 1))
+    expected = {"crop": (0, 1, 0), "squash": (1 / 3,) * 3, "pad": (1 / 9,) * 3}[fit]
+    assert share == pytest.approx(expected, abs=0.04)
+
+
+def test_normalize_is_the_formula():
+    images = np.stack([noise(32, 32), noise(32, 32)[::-1]])
+    got = Preprocess(**BASE | {"mean": [0.1, 0.2, 0.3], "std": [0.5, 1, 2]}).normalize(images)
+    assert got.shape == (2, 3, 32, 32) and got.dtype == np.float32
+    for channel, (mean, std) in enumerate([(0.1, 0.5), (0.2, 1), (0.3, 2)]):
+        expected = (images[..., channel] / 255 - mean) / std
+        assert np.allclose(got[:, channel], expected, atol=1e-6)
+
+
+def test_settings_survive_the_way_into_a_checkpoint_and_back():
+    made = Preprocess(**BASE)
+    assert Preprocess.from_dict(made.to_dict()) == made
+    for broken in ({"size": 32}, made.to_dict() | {"colour": 1}):
+        with pytest.raises(UserError, match="preprocessing takes"):
+            Preprocess.from_dict(broken)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"size": 8}, {"size": 1e3}, {"size": True}, {"fit": "stretch"}, {"interpolation": "box"},
+     {"mean": [0.5]}, {"std": [1, 1, 0]}, {"max_pixels": 0}],
+)  # fmt: skip
+def test_bad_settings_name_themselves(change):
+    with pytest.raises(UserError, match=f"model.preprocess.{next(iter(change))}="):
+        Preprocess(**BASE | change)
+
+
+def test_the_pixel_limit_holds():
+    stream = io.BytesIO()
+    Image.new("RGB", (40, 40)).save(stream, "PNG")
+    with pytest.raises(DecodeError):
+        Preprocess(**BASE | {"max_pixels": 1599})(stream.getvalue())
+    assert Preprocess(**BASE | {"max_pixels": 1600})(stream.getvalue()).shape == (32, 32, 3)
