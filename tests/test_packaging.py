@@ -206,12 +206,13 @@ def wheel(tmp_path_factory):
 
 
 def test_wheel_holds_the_package_and_its_configuration(wheel):
-    def files(folder, pattern):
-        return {path.relative_to(folder).as_posix() for path in folder.rglob(pattern)}
+    def files(folder):
+        found = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
+        return {path.as_posix() for path in found if "__pycache__" not in path.parts}
 
-    assert files(wheel / "detector", "*.py") == files(ROOT / "src/detector", "*.py")
-    assert files(wheel / "detector/conf", "*.yaml") == files(ROOT / "conf", "*.yaml")
-    assert {"train.yaml", "data/hardfake.yaml"} <= files(wheel / "detector/conf", "*.yaml")
+    configuration = {f"conf/{name}" for name in files(ROOT / "conf")}
+    assert files(wheel / "detector") == files(ROOT / "src/detector") | configuration
+    assert {"train.py", "conf/train.yaml", "conf/data/hardfake.yaml"} <= files(wheel / "detector")
     (info,) = wheel.glob("*.dist-info")
     assert "detector-train = detector.train:main" in (info / "entry_points.txt").read_text()
     assert "Apache License" in (info / "licenses/LICENSE").read_text()

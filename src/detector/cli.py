@@ -14,6 +14,7 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
@@ -94,6 +95,11 @@ def explain(config: str, error: Exception, overrides: list[str]) -> str:
     while not str(root) and root.__cause__ is not None:
         root = root.__cause__
     text = str(root)
+    for override in overrides if isinstance(root, HydraException) else ():
+        try:
+            OverridesParser.create().parse_override(override)
+        except HydraException as cause:
+            return f"cannot read the override {override}: {str(cause).splitlines()[0]}"
     unknown = re.search(r"Could not (?:override|append) '([^']+)'", text)
     if unknown:
         return _unknown_key(config, unknown.group(1), overrides)
@@ -104,7 +110,9 @@ def explain(config: str, error: Exception, overrides: list[str]) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     available = [at for at, line in enumerate(lines) if line.startswith("Available options in")]
     if available:
-        options = [line for line in lines[available[0] + 1 :] if not line.startswith(("Config", "-"))]
+        options = [
+            line for line in lines[available[0] + 1 :] if not line.startswith(("Config", "-"))
+        ]
         return f"{lines[0]} {lines[available[0]]} {', '.join(options)}"
     return " ".join(lines[:2])
 

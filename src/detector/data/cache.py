@@ -55,7 +55,9 @@ class Pixels:
         return self.__dict__ | {"_map": None}
 
 
-def load_pixels(index: Index, preprocess: Preprocess, *, cache_gb: float, cache_dir: Path) -> Pixels:
+def load_pixels(
+    index: Index, preprocess: Preprocess, *, cache_gb: float, cache_dir: Path
+) -> Pixels:
     """Open the cached pixels of an index, or make them, if they fit.
 
     They fit when they take at most `cache_gb` and a tenth of the free disk. Which

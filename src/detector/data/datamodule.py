@@ -182,7 +182,5 @@ def measured_subset(
     """
     if size >= len(train):
         return train
-    dealt = deal(
-        [groups[row] for row in train], labels[train], [size, len(train) - size], seed=0
-    )
+    dealt = deal([groups[row] for row in train], labels[train], [size, len(train) - size], seed=0)
     return train[dealt == 0]

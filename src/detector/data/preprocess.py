@@ -68,7 +68,9 @@ class Preprocess:
         check(triple(self.mean, -1e3), "mean", "give three numbers, one per channel")
         check(triple(self.std, 1e-6), "std", "give three numbers above 0, one per channel")
         check(
-            isinstance(self.max_pixels, int) and self.max_pixels > 0, "max_pixels", "must be above 0"
+            isinstance(self.max_pixels, int) and self.max_pixels > 0,
+            "max_pixels",
+            "must be above 0",
         )
 
     @classmethod

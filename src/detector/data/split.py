@@ -16,9 +16,7 @@ from detector.errors import UserError
 PARTS = ("train", "val", "test")
 
 
-def deal(
-    groups: Sequence[str], strata: Sequence, shares: Sequence[float], seed: int
-) -> np.ndarray:
+def deal(groups: Sequence[str], strata: Sequence, shares: Sequence[float], seed: int) -> np.ndarray:
     """Deal images to parts by group, stratified.
 
     Args:

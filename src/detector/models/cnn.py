@@ -8,6 +8,8 @@ with max-pooling. They are written after the pool here: the same function as
 before it, on a quarter of the cells (1.4 times the training speed on a CPU).
 """
 
+import itertools
+
 import torch
 from torch import Tensor, nn
 
@@ -69,12 +71,12 @@ class CNN2(SmallCNN):
         )
 
 
-def _normed_block(inputs: int, outputs: int, dropout: float, ceil: bool = False) -> nn.Sequential:
+def _normed_block(inputs: int, outputs: int, dropout: float) -> nn.Sequential:
     """Convolution, batch norm, max-pool, ReLU, channel dropout (Tompson et al. 2015)."""
     layers = [
         nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),  # the batch norm brings the bias
         nn.BatchNorm2d(outputs),
-        nn.MaxPool2d(2, ceil_mode=ceil),
+        nn.MaxPool2d(2, ceil_mode=True),  # rounded down it would lose the last row and column
         nn.ReLU(inplace=True),
     ]
     return nn.Sequential(*layers, *([nn.Dropout2d(dropout)] if dropout else []))
@@ -92,7 +94,7 @@ class CNN3(SmallCNN):
     def __init__(self, size: int, classes: int, *, dropout: float) -> None:
         widths = (3, 32, 64, 128)
         super().__init__(
-            nn.Sequential(*(_normed_block(*pair, 0.0) for pair in zip(widths, widths[1:]))),
+            nn.Sequential(*(_normed_block(*pair, 0.0) for pair in itertools.pairwise(widths))),
             size,
             lambda length: nn.Sequential(
                 nn.Linear(length, 256),
@@ -121,8 +123,8 @@ class CNN6(SmallCNN):
     def __init__(self, size: int, classes: int, *, conv_dropout: float, dropout: float) -> None:
         widths = (3, 32, 64, 128, 256, 256, 256)
         blocks = [
-            _normed_block(inputs, outputs, conv_dropout, ceil=True)
-            for inputs, outputs in zip(widths, widths[1:])
+            _normed_block(inputs, outputs, conv_dropout)
+            for inputs, outputs in itertools.pairwise(widths)
         ]
         super().__init__(
             nn.Sequential(*blocks),

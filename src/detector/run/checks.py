@@ -21,9 +21,9 @@ def check_config(cfg: DictConfig) -> None:
     """
 
     def whole(key: str, low: int, optional: bool = False) -> None:
-        node, name = cfg, key
+        node = cfg
         for step in key.split("."):
-            node, name = (node[step], step)
+            node = node[step]
         fine = isinstance(node, int) and not isinstance(node, bool) and node >= low
         if not fine and not (optional and node is None):
             raise UserError(f"{key}={node}: give a whole number of at least {low}")
@@ -36,9 +36,7 @@ def check_config(cfg: DictConfig) -> None:
     whole("data.split.seed", 0)
     check_optimizer(cfg.optimizer, cfg.schedule)
     if cfg.select.monitor not in MONITORS:
-        raise UserError(
-            f"select.monitor={cfg.select.monitor}: choose one of {', '.join(MONITORS)}"
-        )
+        raise UserError(f"select.monitor={cfg.select.monitor}: choose one of {', '.join(MONITORS)}")
     wanted = "min" if cfg.select.monitor.endswith("loss") else "max"
     if cfg.select.mode != wanted:
         raise UserError(f"select.mode={cfg.select.mode}: {cfg.select.monitor} wants {wanted}")

@@ -15,10 +15,20 @@ from omegaconf import DictConfig, OmegaConf
 
 from detector.errors import UserError
 
-_PACKAGES = (
-    "detector torch torchvision lightning timm hydra-core torchmetrics tensorboard numpy pillow"
-    " opencv-python-headless kagglehub"
-).split()
+_PACKAGES = [
+    "detector",
+    "torch",
+    "torchvision",
+    "lightning",
+    "timm",
+    "hydra-core",
+    "torchmetrics",
+    "tensorboard",
+    "numpy",
+    "pillow",
+    "opencv-python-headless",
+    "kagglehub",
+]
 
 
 def new_folder(runs: Path, name: str) -> Path:

@@ -55,9 +55,7 @@ def choose_hardware(accelerator: str, precision: str) -> Hardware:
     why = []
     if accelerator == "auto":
         accelerator = next(name for name, available in there.items() if available)
-        why.append(
-            f"{accelerator}: the first of gpu, mps, cpu that PyTorch finds on this machine"
-        )
+        why.append(f"{accelerator}: the first of gpu, mps, cpu that PyTorch finds on this machine")
     elif not there[accelerator]:
         raise UserError(f"trainer={accelerator}: PyTorch finds no such device; use trainer=default")
     else:

@@ -7,7 +7,6 @@ from hashlib import blake2b
 from pathlib import Path
 
 import lightning as L
-import numpy as np
 import torch
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -61,7 +60,9 @@ class Session:
         check_config(cfg)
         self.cfg = cfg
         self.hardware = choose_hardware(cfg.trainer.accelerator, cfg.trainer.precision)
-        self.preprocess = Preprocess.from_dict(OmegaConf.to_container(cfg.model.preprocess, resolve=True))
+        self.preprocess = Preprocess.from_dict(
+            OmegaConf.to_container(cfg.model.preprocess, resolve=True)
+        )
         network_args = OmegaConf.to_container(cfg.model.net, resolve=True, throw_on_missing=True)
         torch.manual_seed(cfg.seed)
         network = build_network(**network_args, size=self.preprocess.size, classes=2)
@@ -77,7 +78,11 @@ class Session:
             index.labels,
             index["group"],
             self.faces.parts,
-            Augment(OmegaConf.to_container(cfg.augment.steps, resolve=True), self.preprocess.size, cfg.seed),
+            Augment(
+                OmegaConf.to_container(cfg.augment.steps, resolve=True),
+                self.preprocess.size,
+                cfg.seed,
+            ),
             batch_size=cfg.data.batch_size,
             num_workers=cfg.data.num_workers,
             seed=cfg.seed,

@@ -1,0 +1,158 @@
+"""Bytes to p_fake: the same through every door; foreign files never run."""
+
+import io
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from detector.data.decode import DecodeError
+from detector.data.preprocess import Preprocess
+from detector.errors import UserError
+from detector.models.build import build_network
+from detector.module import DetectorModule
+from detector.predictor import Predictor, make_card, read_checkpoint
+
+PREPROCESS = Preprocess(32, "crop", "bilinear", (0.4, 0.5, 0.6), (0.2, 0.3, 0.4), 10**6)
+NET = {"name": "cnn3", "dropout": 0.5}
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    torch.manual_seed(0)
+    network = build_network(**NET, size=32, classes=2)
+    content = {
+        "state_dict": network.state_dict(),
+        "detector": make_card(NET, PREPROCESS, ("fake", "real"), "made-up"),
+    }
+    torch.save(content, tmp_path / "best.ckpt")
+    return content, tmp_path / "best.ckpt"
+
+
+def noise(n: int) -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 256, (32, 32, 3), np.uint8) for _ in range(n)]
+
+
+def encoded(pixels: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def test_scores_are_the_softmax_of_the_network(checkpoint):
+    content, path = checkpoint
+    network = build_network(**NET, size=32, classes=2)
+    network.load_state_dict(content["state_dict"])
+    images = np.stack(noise(5)).transpose(0, 3, 1, 2) / 255
+    mean, std = (np.reshape(v, (1, 3, 1, 1)) for v in ((0.4, 0.5, 0.6), (0.2, 0.3, 0.4)))
+    with torch.no_grad():
+        logits = network.eval()(torch.from_numpy((images - mean) / std).float()).double().numpy()
+    expected = 1 / (1 + np.exp(logits[:, 1] - logits[:, 0]))
+    assert Predictor.load(path).scores(noise(5)) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 100])
+def test_batches_and_single_files_agree(checkpoint, batch_size):
+    predictor = Predictor.load(checkpoint[1])
+    together = predictor.scores(iter(noise(7)), batch_size=batch_size)
+    alone = [predictor(encoded(image)) for image in noise(7)]
+    assert together == pytest.approx(alone, abs=1e-6)
+    assert predictor.scores([]).shape == (0,)
+
+
+def test_training_and_prediction_feed_the_network_the_same(checkpoint):
+    network = build_network(**NET, size=32, classes=2)
+    module = DetectorModule(
+        network, {}, PREPROCESS, seed=0, optimizer={}, schedule={}, class_weights=None,
+        channels_last=True,
+    ).eval()  # fmt: skip
+    images = np.stack(noise(4))
+    with torch.no_grad():
+        trained = module(torch.from_numpy(images).permute(0, 3, 1, 2))
+        predicted = network.eval()(torch.from_numpy(PREPROCESS.normalize(images)))
+    assert torch.allclose(trained, predicted, atol=1e-5)
+
+
+def test_no_float64_in_the_module(checkpoint):
+    module = DetectorModule(
+        build_network(**NET, size=32, classes=2), {}, PREPROCESS, seed=0, optimizer={},
+        schedule={}, class_weights=(1.0, 2.0), channels_last=False,
+    )  # fmt: skip
+    tensors = [*module.parameters(), *module.buffers()]
+    tensors += [t for m in module.modules() for t in vars(m).values() if torch.is_tensor(t)]
+    assert tensors and all(t.dtype != torch.float64 for t in tensors)
+
+
+def test_the_score_is_named_after_class_0(checkpoint):
+    content, _ = checkpoint
+    assert Predictor(content, "here").score_name == "p_fake"
+    content["detector"]["class_names"] = ["female", "male"]
+    assert Predictor(content, "here").score_name == "p_female"
+
+
+def test_bytes_that_are_no_picture(checkpoint):
+    predictor = Predictor.load(checkpoint[1])
+    for data in (b"", b"GIF89a", encoded(noise(1)[0])[:-30]):
+        with pytest.raises(DecodeError):
+            predictor(data)
+
+
+class Bomb:
+    def __reduce__(self):
+        return print, ("the stranger's code ran",)
+
+
+def foreign(kind: str, content: dict) -> bytes:
+    stream = io.BytesIO()
+    if kind == "pickle":
+        return pickle.dumps(Bomb())
+    if kind == "torch with code":
+        torch.save({"state_dict": {}, "detector": Bomb()}, stream)
+    elif kind == "another library":
+        torch.save({"state_dict": {"fc": torch.zeros(2)}}, stream)
+    elif kind == "a tensor":
+        torch.save(torch.zeros(3), stream)
+    elif kind == "no weights":
+        torch.save(content | {"state_dict": None}, stream)
+    elif kind == "half":
+        torch.save(content, stream)
+        return stream.getvalue()[: stream.tell() // 2]
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["pickle", "torch with code", "another library", "a tensor", "no weights", "half", "empty"],
+)
+def test_foreign_and_damaged_checkpoints(checkpoint, tmp_path, capsys, kind):
+    path = tmp_path / "strange.ckpt"
+    path.write_bytes(foreign(kind, checkpoint[0]))
+    with pytest.raises(UserError) as error:
+        Predictor.load(path)
+    assert "strange.ckpt" in str(error.value) and "\n" not in str(error.value)
+    assert "code ran" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        ({"format": 99}, "format 99"),
+        ({"network": {"name": "cnn3", "dropout": 0.5, "depth": 3}}, "takes exactly"),
+        ({"network": {"name": "os.system"}}, "no such network"),
+        ({"network": {"name": "resnet18"}}, "do not fit"),
+        ({"preprocess": {"size": 32}}, "preprocessing takes"),
+    ],
+)
+def test_altered_cards(checkpoint, tmp_path, change, says):
+    content, path = checkpoint
+    torch.save(content | {"detector": content["detector"] | change}, path)
+    with pytest.raises(UserError, match=says):
+        Predictor.load(path)
+
+
+def test_a_missing_file_names_the_command_that_makes_one(tmp_path):
+    with pytest.raises(UserError, match=r"python -m detector\.train"):
+        read_checkpoint(tmp_path / "none.ckpt")
