@@ -25,7 +25,7 @@ def make(*args, cwd=ROOT, path=None):
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
 
 
@@ -175,7 +175,7 @@ def test_ci_run_is_executable_and_asks_make_for_the_tests(tmp_path):
         env={"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"},
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=300,
     )
     assert answer.returncode == 7, "the result of the tests is the result of the run"
     assert answer.stdout.splitlines() == [str(checkout), "make test"]
