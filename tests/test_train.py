@@ -144,7 +144,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(tiny, monkeypatch, epoch, stop
     with pytest.raises(MemoryError):
         session.fit()
     last = session.folder / "checkpoints" / "last.ckpt"
-    assert torch.load(last, weights_only=True)["epoch"] == epoch
+    assert torch.load(last, weights_only=True)["global_step"] == epoch * 4
     again = train(tiny(*settings, f"ckpt_path={last}"))
 
     assert again["folder"] == str(session.folder)
@@ -157,6 +157,19 @@ def test_a_killed_run_goes_on_to_the_same_weights(tiny, monkeypatch, epoch, stop
     for name in ("metrics.json", "metrics.csv", "predictions.csv"):
         one, two = ((Path(run["folder"]) / name).read_text() for run in (whole, again))
         assert one == two, name
+
+
+def test_a_run_killed_after_its_last_epoch_only_measures_again(tiny):
+    first = train(tiny())
+    folder = Path(first["folder"])
+    written = (folder / "metrics.json").read_text()
+    for name in ("metrics.json", "predictions.csv", "curves.png"):
+        (folder / name).unlink()
+    again = train(tiny(f"ckpt_path={folder}/checkpoints/last.ckpt"))
+    assert again["folder"] == first["folder"]
+    assert (folder / "metrics.json").read_text() == written
+    longer = train(tiny(f"ckpt_path={folder}/checkpoints/last.ckpt", "trainer.max_epochs=3"))
+    assert longer["training"]["epochs"] == 3
 
 
 def test_ctrl_c_keeps_last_ckpt_and_names_it(tiny, monkeypatch):

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import lightning as L
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, MetricCollection
@@ -26,7 +27,7 @@ class DetectorModule(L.LightningModule):
         network: Float images (N, 3, S, S) to logits (N, 2).
         card: What a prediction needs beside the weights; goes into every checkpoint.
         preprocess: Gives mean and std.
-        seed: Of the run; each epoch restarts the random numbers from it.
+        seed: Of the run; each step restarts the random numbers from it.
         optimizer: `name`, `lr`, `weight_decay`.
         schedule: `name` (`none` or `cosine`), `warmup_epochs`.
         class_weights: Weight of each class in the loss, or None.
@@ -73,10 +74,11 @@ class DetectorModule(L.LightningModule):
         scaled = (images.float() / 255 - self.mean) / self.std
         return self.network(scaled.contiguous(memory_format=self.memory_format))
 
-    def on_train_epoch_start(self) -> None:
-        # Dropout then follows from the seed and the epoch alone: an epoch repeated after a
-        # kill draws the same masks as the run that was never interrupted.
-        torch.manual_seed((self.seed * 1_000_003 + self.current_epoch) % 2**63)
+    def on_train_batch_start(self, batch: tuple, batch_idx: int) -> None:
+        # Dropout then follows from seed, epoch and batch alone: a step repeated after a kill
+        # draws the same mask. (Once an epoch is not enough: starting a loader draws too.)
+        state = np.random.SeedSequence([self.seed, self.current_epoch, batch_idx])
+        torch.manual_seed(int(state.generate_state(1, np.uint64)[0] >> 1))
 
     def training_step(self, batch: tuple, batch_idx: int) -> Tensor:
         images, labels, _ = batch

@@ -63,7 +63,7 @@ def load_set(
     listing = list_items(cfg.source, root, **options)
     index = load_index(
         cfg.name,
-        root,
+        listing.root,
         listing,
         max_pixels=cfg.max_pixels,
         skip_corrupt=cfg.skip_corrupt,

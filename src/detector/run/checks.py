@@ -105,9 +105,11 @@ def check_resume(checkpoint: dict, card: dict, path: Path, max_epochs: int) -> N
                 f"ckpt_path={path} comes from another {what} ({theirs.get(key)}, not {card[key]}):"
                 " repeat the command that made it, and add ckpt_path"
             )
-    if checkpoint["epoch"] > max_epochs:
+    # Lightning counts an epoch as done only after the moment at which last.ckpt is written.
+    trained = checkpoint["epoch"] + (checkpoint["global_step"] > 0)
+    if trained > max_epochs:
         raise UserError(
-            f"ckpt_path={path} has trained {checkpoint['epoch']} epochs, more than"
+            f"ckpt_path={path} has trained {trained} epochs, more than"
             f" trainer.max_epochs={max_epochs}"
         )
     if path.parent.name != "checkpoints":

@@ -100,7 +100,7 @@ class Session:
             class_weights=class_weights(cfg.class_weights, index.labels, self.faces.parts),
             channels_last=self.hardware.channels_last,
         )
-        self.resume = self._resume(card)
+        self.resume, self.resume_step = self._resume(card)
         self.runs = Path(cfg.paths.runs).expanduser().absolute()
         self.folder = (
             self.resume.parents[1]
@@ -117,12 +117,13 @@ class Session:
         entries = zip(self.faces.index["sha256"], self.faces.parts, strict=True)
         return blake2b(repr(list(entries)).encode(), digest_size=8).hexdigest()
 
-    def _resume(self, card: dict) -> Path | None:
+    def _resume(self, card: dict) -> tuple[Path | None, int]:
         if self.cfg.ckpt_path is None:
-            return None
+            return None, 0
         path = Path(self.cfg.ckpt_path).expanduser().absolute()
-        check_resume(read_checkpoint(path), card, path, self.cfg.trainer.max_epochs)
-        return path
+        checkpoint = read_checkpoint(path)
+        check_resume(checkpoint, card, path, self.cfg.trainer.max_epochs)
+        return path, checkpoint["global_step"]
 
     def _trainer(self, progress_callbacks: list) -> L.Trainer:
         for name in ("lightning.pytorch", "lightning.fabric"):
@@ -138,7 +139,13 @@ class Session:
                     min_delta=cfg.early_stopping.min_delta,
                 )
             )
-        logger = TensorBoardLogger(self.folder, name=None, version="tensorboard")
+        logger = TensorBoardLogger(
+            self.folder,
+            name=None,
+            version="tensorboard",
+            default_hp_metric=False,
+            purge_step=self.resume_step + 1 if self.resume else None,  # epochs that are repeated
+        )
         return L.Trainer(
             accelerator=self.hardware.accelerator,
             precision=self.hardware.precision,

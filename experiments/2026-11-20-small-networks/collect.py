@@ -1,0 +1,96 @@
+"""Gather the newest finished run of each experiment: table, metrics, curves.
+
+    python experiments/2026-11-20-small-networks/collect.py
+
+Reads `runs/`, writes beside itself and into the comment of each conf/experiment file,
+so that no figure there is typed by hand.
+"""
+
+import csv
+import json
+import re
+import shutil
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from detector import cli
+
+HERE = Path(__file__).parent
+NAMES = (
+    "cnn2_hardfake",
+    "cnn2_hardfake_affine",
+    "cnn6_hardfake",
+    "cnn3_140k",
+    "cnn6_plain_ciplab",
+    "cnn6_ciplab",
+)
+
+
+def newest_run(name: str) -> Path | None:
+    """The newest finished run folder with the settings of an experiment."""
+    cfg = cli.compose("train", [f"experiment={name}"])
+    parent = Path(cfg.paths.runs) / "train" / f"{cfg.data.name}-{cfg.model.name}"
+    for folder in sorted(parent.glob("*"), reverse=True):
+        if not (folder / "metrics.json").is_file():
+            continue
+        theirs = OmegaConf.load(folder / "config.yaml")
+        plain = OmegaConf.to_container(cfg, resolve=True)
+        keys = ("model", "augment", "optimizer", "schedule", "seed", "select", "class_weights")
+        same = all(theirs[key] == plain[key] for key in keys)
+        if same and theirs.data.split == plain["data"]["split"]:
+            if theirs.trainer.max_epochs == plain["trainer"]["max_epochs"]:
+                return folder
+    return None
+
+
+def shown(measure: dict) -> str:
+    return f"{measure['value']:.3f} [{measure['low']:.3f}, {measure['high']:.3f}]"
+
+
+def summary(name: str, folder: Path) -> dict:
+    """One row of the table, and the run's small files copied here."""
+    metrics = json.loads((folder / "metrics.json").read_text())
+    with open(folder / "metrics.csv") as file:
+        history = list(csv.DictReader(file))
+    seconds = (folder / "metrics.json").stat().st_mtime - (
+        folder / "environment.json"
+    ).stat().st_mtime
+    target = HERE / name
+    target.mkdir(exist_ok=True)
+    for file in ("metrics.json", "metrics.csv", "curves.png"):
+        shutil.copy(folder / file, target / file)
+    training, last = metrics["training"], history[-1]
+    return {
+        "experiment": f"`{name}`",
+        "epochs (best)": f"{training['epochs']} ({training['best_epoch']})",
+        "minutes": f"{seconds / 60:.0f}",
+        "val AUROC": shown(metrics["val"]["auroc"]),
+        "test n": str(metrics["test"]["n"]),
+        "test accuracy": shown(metrics["test"]["accuracy"]),
+        "test F1": shown(metrics["test"]["f1"]),
+        "test AUROC": shown(metrics["test"]["auroc"]),
+        "train / val accuracy, last epoch": f"{float(last['train/accuracy']):.3f} /"
+        f" {float(last['val/accuracy']):.3f}",
+        "gap opens": str(training["gap_opened"] or "–"),
+    }
+
+
+def main() -> None:
+    rows = {name: summary(name, run) for name in NAMES if (run := newest_run(name))}
+    if not rows:
+        raise SystemExit("no finished run: python -m detector.train experiment=...")
+    header = list(next(iter(rows.values())))
+    lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
+    lines += ["| " + " | ".join(row.values()) + " |" for row in rows.values()]
+    (HERE / "table.md").write_text("\n".join(lines) + "\n")
+    print("\n".join(lines))
+    for name, row in rows.items():
+        file = cli.conf_dir() / "experiment" / f"{name}.yaml"
+        text = re.sub(r"# Cost: .*", f"# Cost: {row['minutes']} min on 2 CPU cores", file.read_text())
+        score = f"test accuracy {row['test accuracy']}, AUROC {row['test AUROC']}, n {row['test n']}"
+        file.write_text(re.sub(r"# Score: .*", f"# Score: {score}", text))
+
+
+if __name__ == "__main__":
+    main()
