@@ -2,12 +2,15 @@
 
 import io
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from detector import __version__
 from detector.data.decode import DecodeError
 from detector.data.preprocess import Preprocess
 from detector.errors import UserError
@@ -156,3 +159,16 @@ def test_altered_cards(checkpoint, tmp_path, change, says):
 def test_a_missing_file_names_the_command_that_makes_one(tmp_path):
     with pytest.raises(UserError, match=r"python -m detector\.train"):
         read_checkpoint(tmp_path / "none.ckpt")
+
+
+def test_the_package_offers_it_without_importing_torch_at_once():
+    code = (
+        "import sys, detector; assert 'torch' not in sys.modules;"
+        "from detector import Predictor; print(Predictor.__name__, detector.__version__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout.split() == ["Predictor", __version__], done.stderr
+    with pytest.raises(AttributeError):
+        import detector
+
+        detector.nothing  # noqa: B018

@@ -19,7 +19,7 @@ from tensorboard.plugins.custom_scalar import layout_pb2
 from torch.utils.data import DataLoader, TensorDataset
 
 from detector.run import history as module
-from detector.run.history import COLUMNS, History, best_row, read_csv, write_csv
+from detector.run.history import COLUMNS, History, read_csv, write_csv
 
 warnings.filterwarnings("ignore", module="lightning")
 
@@ -188,22 +188,33 @@ def test_tensorboard_has_one_chart_with_both_curves(tmp_path):
     layout = layout_pb2.Layout.FromString(config.tensor_proto.string_val[0])
     charts = {c.title: list(c.multiline.tag) for group in layout.category for c in group.chart}
 
-    # TensorBoard shows in a chart the tags that a pattern matches from the left.
-    logged = events.Tags()["scalars"]
+    # TensorBoard shows in a chart the tags, of any run, that a pattern matches from the left.
+    runs = {".": events} | {
+        part: EventAccumulator(str(tmp_path / part)).Reload() for part in ("train", "val")
+    }
     shown = {
-        title: sorted(tag for tag in logged if any(re.match(p, tag) for p in patterns))
+        title: sorted(
+            (run, tag)
+            for run, events in runs.items()
+            for tag in events.Tags()["scalars"]
+            if any(re.match(pattern, tag) for pattern in patterns)
+        )
         for title, patterns in charts.items()
     }
     assert sorted(shown.values()) == sorted(
         [
-            ["train/accuracy", "val/accuracy"],
-            ["train/loss", "val/loss"],
-            ["gap/accuracy"],
-            ["gap/loss"],
-            ["lr"],
+            [("train", "curve/accuracy"), ("val", "curve/accuracy")],
+            [("train", "curve/loss"), ("val", "curve/loss")],
+            [(".", "gap/accuracy")],
+            [(".", "gap/loss")],
+            [(".", "lr")],
         ]
     )
-    assert all(len(events.Scalars(tag)) == 2 for tags in shown.values() for tag in tags)
+    for part in ("train", "val"):
+        for name in ("accuracy", "loss"):
+            drawn = [event.value for event in runs[part].Scalars(f"curve/{name}")]
+            assert len(drawn) == 2
+            assert drawn == [event.value for event in events.Scalars(f"{part}/{name}")]
 
 
 cell = st.one_of(st.floats(width=32, allow_nan=False), st.just(math.inf))
@@ -233,15 +244,7 @@ def test_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     def full_disk(*_):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(module.os, "replace", full_disk)
+    monkeypatch.setattr(module.folder.os, "replace", full_disk)
     with pytest.raises(OSError, match="no space"):
         write_csv(path, [{"epoch": 1, "lr": 0.2}])
     assert path.read_bytes() == before and os.listdir(tmp_path) == ["metrics.csv"]
-
-
-def test_best_row_is_the_first_best_finite_one():
-    rows = [{"epoch": i, "val/auroc": v} for i, v in enumerate([0.7, math.nan, 0.9, 0.9], 1)]
-    rows.append({"epoch": 5})
-    assert best_row(rows, "val/auroc", "max")["epoch"] == 3
-    assert best_row(rows, "val/auroc", "min")["epoch"] == 1
-    assert best_row(rows, "val/loss", "min") is None

@@ -7,9 +7,11 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import IO
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -72,21 +74,30 @@ def point_latest(runs: Path, folder: Path) -> None:
     os.replace(temporary, link)
 
 
+@contextmanager
+def _replacing(path: Path) -> Iterator[IO[str]]:
+    """A text file that takes the place of `path` when it is complete, and only then."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "w", newline="", encoding="utf-8") as file:
+            yield file
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def write_json(path: Path, content: Mapping) -> None:
-    """Write standard JSON (no NaN) in one step."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
-    os.replace(temporary, path)
+    """Write standard JSON (no NaN), all or nothing."""
+    with _replacing(path) as file:
+        file.write(json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence]) -> None:
-    """Write a table with a header line, in one step."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with open(temporary, "w", newline="") as file:
+    """Write a table with a header line, all or nothing."""
+    with _replacing(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)
-    os.replace(temporary, path)
 
 
 def write_config(folder: Path, cfg: DictConfig) -> None:

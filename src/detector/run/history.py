@@ -1,7 +1,6 @@
 """One row of numbers per epoch: the CSV log, kept in the checkpoint as well."""
 
 import csv
-import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,9 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerFn
+from torch.utils.tensorboard import SummaryWriter
+
+from detector.run import folder
 
 # Order of the CSV's columns; any further metric that the module logs follows, by name.
 COLUMNS = (
@@ -17,11 +19,15 @@ COLUMNS = (
     "train/accuracy", "val/accuracy", "gap/accuracy", "train/auroc", "val/auroc",
 )  # fmt: skip
 
+# TensorBoard gives each run one colour, so the two curves of a chart are two runs below this
+# one, `train` and `val`, with the same tags.
+CURVES = ("accuracy", "loss")
+
 # TensorBoard reads the tags as regular expressions anchored on the left only.
 LAYOUT = {
     "overfitting": {
-        "accuracy: train and validation": ["Multiline", ["train/accuracy$", "val/accuracy$"]],
-        "loss: train and validation": ["Multiline", ["train/loss$", "val/loss$"]],
+        "accuracy: train and validation": ["Multiline", ["curve/accuracy$"]],
+        "loss: train and validation": ["Multiline", ["curve/loss$"]],
         "gap in accuracy (train - validation)": ["Multiline", ["gap/accuracy$"]],
         "gap in loss (validation - train)": ["Multiline", ["gap/loss$"]],
         "learning rate": ["Multiline", ["lr$"]],
@@ -48,6 +54,7 @@ class History(Callback):
     def __init__(self, run_dir: str | os.PathLike):
         self.path = Path(run_dir) / "metrics.csv"
         self._rows: dict[int, dict[str, float]] = {}
+        self._writers: dict[str, SummaryWriter] = {}
 
     @property
     def rows(self) -> list[dict[str, float]]:
@@ -74,6 +81,28 @@ class History(Callback):
         if trainer.state.fn is TrainerFn.FITTING and not trainer.sanity_checking:
             # Here fit/* is still the last step's (or the previous epoch's) value.
             self._record(trainer, {}, lambda name: not name.startswith("fit/"))
+            self._draw(trainer, self._rows[trainer.current_epoch + 1])
+
+    def _draw(self, trainer: Trainer, row: dict[str, float]) -> None:
+        boards = [one for one in trainer.loggers if isinstance(one, TensorBoardLogger)]
+        if not boards or not trainer.is_global_zero:
+            return
+        for part in ("train", "val"):
+            if part not in self._writers:
+                # What a killed run wrote beyond the epoch that is repeated now is dropped.
+                self._writers[part] = SummaryWriter(
+                    os.path.join(boards[0].log_dir, part), purge_step=trainer.global_step
+                )
+            for name in CURVES:
+                if f"{part}/{name}" in row:
+                    value = row[f"{part}/{name}"]
+                    self._writers[part].add_scalar(f"curve/{name}", value, trainer.global_step)
+            self._writers[part].flush()
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        for writer in self._writers.values():
+            writer.close()
+        self._writers.clear()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # Only fit/*: after an epoch without validation the rest is an earlier epoch's, and
@@ -104,15 +133,8 @@ def write_csv(path: Path, rows: list[dict[str, float]]) -> None:
     names = {name for row in rows for name in row}
     columns = [c for c in COLUMNS if c in names] + sorted(names - set(COLUMNS))
     path.parent.mkdir(parents=True, exist_ok=True)
-    temp = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(temp, "w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(columns)
-            writer.writerows([f"{row[c]:.9g}" if c in row else "" for c in columns] for row in rows)
-        os.replace(temp, path)
-    finally:
-        temp.unlink(missing_ok=True)
+    cells = ([f"{row[c]:.9g}" if c in row else "" for c in columns] for row in rows)
+    folder.write_csv(path, columns, cells)
 
 
 def read_csv(path: str | os.PathLike) -> list[dict[str, float]]:
@@ -122,19 +144,3 @@ def read_csv(path: str | os.PathLike) -> list[dict[str, float]]:
     for row in rows:
         row.update({k: int(row[k]) for k in ("epoch", "step") if k in row})
     return rows
-
-
-def best_row(rows: list[dict[str, float]], monitor: str, mode: str) -> dict[str, float] | None:
-    """Finds the first row with the best finite value of a metric.
-
-    Args:
-        rows: As `History.rows`.
-        monitor: Metric, such as `val/auroc`.
-        mode: `max` or `min`.
-
-    Returns:
-        The row, or None when no row has a finite value.
-    """
-    finite = [row for row in rows if math.isfinite(row.get(monitor, math.nan))]
-    sign = {"max": -1, "min": 1}[mode]
-    return min(finite, key=lambda row: sign * row[monitor], default=None)
