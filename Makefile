@@ -1,4 +1,4 @@
-# Works with GNU make 3.81, which macOS has, and later.
+# Only what GNU make 3.81, which macOS has, knows too.
 
 BIN := .venv/bin
 # Exists once an installation has finished; every target that needs the environment asks for it.

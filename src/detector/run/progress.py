@@ -15,6 +15,15 @@ log = logging.getLogger(__name__)
 KINDS = ("auto", "rich", "lines", "none")
 
 
+class Bar(RichProgressBar):
+    """Lightning's bar without its version number, with the numbers that matter here."""
+
+    def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict:
+        shown = super().get_metrics(trainer, pl_module)
+        names = {"train/accuracy": "train", "val/accuracy": "val", "val/loss": "val loss"}
+        return {short: shown[name] for name, short in names.items() if name in shown}
+
+
 class EpochLines(Callback):
     """One line an epoch."""
 
@@ -46,7 +55,7 @@ def choose_progress(kind: str) -> tuple[str, list[Callback]]:
         raise UserError(f"progress={kind}: choose one of {', '.join(KINDS)}")
     if kind == "auto":
         kind = "rich" if sys.stdout.isatty() else "lines"
-    callbacks = {"rich": [RichProgressBar(leave=True)], "lines": [EpochLines()], "none": []}
+    callbacks = {"rich": [Bar(leave=True)], "lines": [EpochLines()], "none": []}
     return kind, callbacks[kind]
 
 
