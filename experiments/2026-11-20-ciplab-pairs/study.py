@@ -141,7 +141,8 @@ def all_parts(image, donor, rng):
 
 def together(image, donor, rng):
     parts = [PARTS[i] for i in rng.choice(4, rng.integers(1, 5), replace=False)]
-    image = moved(swapped(image, donor, parts, rng), rng.uniform(0.8, 1.2), rng.uniform(-0.06, 0.06, 2))
+    image = swapped(image, donor, parts, rng)
+    image = moved(image, rng.uniform(0.8, 1.2), rng.uniform(-0.06, 0.06, 2))
     return jpeg(image, int(rng.integers(40, 91)))
 
 
@@ -201,10 +202,18 @@ def planted() -> None:
             and not {group[i] for i in truth[y - n]}
             & {group[i] for i in ((x,) if x < n else truth[x - n])}
         )
-        rows.append({"change": name, "planted": len(bases), "found as copy": copy,
-                     "found as part": part, "missed": len(bases) - copy - part,
-                     "false copies": false["copy"], "false parts": false["part"],
-                     "recall": share(copy + part, len(bases))})
+        rows.append(
+            {
+                "change": name,
+                "planted": len(bases),
+                "found as copy": copy,
+                "found as part": part,
+                "missed": len(bases) - copy - part,
+                "false copies": false["copy"],
+                "false parts": false["part"],
+                "recall": share(copy + part, len(bases)),
+            }
+        )
     write("planted.csv", rows)
 
 
@@ -231,8 +240,12 @@ def second() -> None:
     """All pairs: correlation of 24-pixel band-passed grey, best of 81 shifts and 7 scales."""
     files = files_of("ciplab")
     n, side = len(files), 4 * SIDE
-    grey = [cv2.resize(cv2.cvtColor(load(f), cv2.COLOR_RGB2GRAY), (side, side),
-                       interpolation=cv2.INTER_AREA).astype(np.float32) for f in files]
+    grey = [
+        cv2.resize(
+            cv2.cvtColor(load(f), cv2.COLOR_RGB2GRAY), (side, side), interpolation=cv2.INTER_AREA
+        ).astype(np.float32)
+        for f in files
+    ]
     grey = [g - cv2.GaussianBlur(g, (0, 0), 9) for g in grey]
 
     def small(image):
@@ -249,8 +262,12 @@ def second() -> None:
             for dx in range(-SHIFT, SHIFT + 1):
                 middle = (1 - scale) * (side - 1) / 2
                 transform = np.array([[scale, 0, middle + 4 * dx], [0, scale, middle + 4 * dy]])
-                seen = small(cv2.warpAffine(np.ones((side, side), np.float32), transform,
-                                            (side, side))) > 0.99
+                seen = (
+                    small(
+                        cv2.warpAffine(np.ones((side, side), np.float32), transform, (side, side))
+                    )
+                    > 0.99
+                )
                 if seen.mean() < 0.45:
                     continue
                 warped = [small(cv2.warpAffine(g, transform, (side, side)))[seen] for g in grey]
@@ -258,8 +275,18 @@ def second() -> None:
     i, j = np.triu_indices(n, 1)
     score = np.maximum(best, best.T)[i, j]
     top = np.argsort(-score, kind="stable")[:300]
-    write("second.csv", [{"rank": r, "a": files[i[k]].name, "b": files[j[k]].name,
-                          "correlation": round(float(score[k]), 4)} for r, k in enumerate(top)])
+    write(
+        "second.csv",
+        [
+            {
+                "rank": r,
+                "a": files[i[k]].name,
+                "b": files[j[k]].name,
+                "correlation": round(float(score[k]), 4),
+            }
+            for r, k in enumerate(top)
+        ],
+    )
 
 
 # --- other sets, and time --------------------------------------------------------------------
@@ -280,17 +307,20 @@ def others() -> None:
         searching = time.perf_counter() - started
         fake = [path.parent.name in {"fake", "training_fake"} for path in files]
         sizes = Counter(groups([(p.a, p.b) for p in found], len(files)))
-        rows.append({
-            "set": name, "images": len(files),
-            "copy": sum(p.kind == "copy" for p in found),
-            "part": sum(p.kind == "part" for p in found),
-            "by hash only": sum(p.method == "hash" for p in found),
-            "fake with fake": sum(fake[p.a] and fake[p.b] for p in found),
-            "largest group": max(sizes.values()),
-            "read ms": round(1e3 * reading / len(files), 1),
-            "describe ms": round(1e3 * describing / len(files), 1),
-            "search s": round(searching, 1),
-        })
+        rows.append(
+            {
+                "set": name,
+                "images": len(files),
+                "copy": sum(p.kind == "copy" for p in found),
+                "part": sum(p.kind == "part" for p in found),
+                "by hash only": sum(p.method == "hash" for p in found),
+                "fake with fake": sum(fake[p.a] and fake[p.b] for p in found),
+                "largest group": max(sizes.values()),
+                "read ms": round(1e3 * reading / len(files), 1),
+                "describe ms": round(1e3 * describing / len(files), 1),
+                "search s": round(searching, 1),
+            }
+        )
         if name != "ciplab":
             for p in found:
                 print(f"  {name}: {files[p.a].name} {files[p.b].name} {p.kind} {p.score:.2f}")
@@ -309,10 +339,16 @@ def scaling() -> None:
         hashing = time.perf_counter() - started
         started = time.perf_counter()
         found = len(find_pairs(mixed[:n]))
-        rows.append({"images": n, "candidates": candidates,
-                     "candidates an image": round(candidates / n, 2), "found": found,
-                     "hashing s": round(hashing, 1),
-                     "search s": round(time.perf_counter() - started, 1)})
+        rows.append(
+            {
+                "images": n,
+                "candidates": candidates,
+                "candidates an image": round(candidates / n, 2),
+                "found": found,
+                "hashing s": round(hashing, 1),
+                "search s": round(time.perf_counter() - started, 1),
+            }
+        )
         print(rows[-1], flush=True)
     write("scaling.csv", rows)
 
@@ -340,32 +376,45 @@ def chapman(first: set, both_of: set) -> str:
 
 def summary() -> None:
     verdict = {frozenset((r["a"], r["b"])): r["verdict"] for r in read("verdicts.csv")}
-    rows = [r | {"verdict": verdict.get(frozenset((r["a"], r["b"])), "not looked at")}
-            for r in read("pairs.csv")]
+    rows = [
+        r | {"verdict": verdict.get(frozenset((r["a"], r["b"])), "not looked at")}
+        for r in read("pairs.csv")
+    ]
     lines = ["found as copy, by agreement:"]
     right = {"same", "shoot", "part"}
     for low, high in ((0, 0.5), (0.5, 0.6), (0.6, 0.7), (0.7, 0.8), (0.8, 0.9), (0.9, 1.01)):
         band = [r for r in rows if r["found"] == "copy" and low <= float(r["agreement"]) < high]
-        lines.append(f"  {low:.1f} to {high:.1f}: {len(band)} {dict(Counter(r['verdict'] for r in band))}")
-    for kind, accepted in (("copy", {"same"}), ("copy", right), ("part", {"part", "same"}),
-                           ("part", right)):
+        verdicts = dict(Counter(r["verdict"] for r in band))
+        lines.append(f"  {low:.1f} to {high:.1f}: {len(band)} {verdicts}")
+    for kind, accepted in (
+        ("copy", {"same"}),
+        ("copy", right),
+        ("part", {"part", "same"}),
+        ("part", right),
+    ):
         seen = [r for r in rows if r["found"] == kind and r["verdict"] != "not looked at"]
         good = sum(r["verdict"] in accepted for r in seen)
-        lines.append(f"precision of {kind}, right is {'/'.join(sorted(accepted))}: {share(good, len(seen))}")
+        wanted = "/".join(sorted(accepted))
+        lines.append(f"precision of {kind}, right is {wanted}: {share(good, len(seen))}")
     lines.append("not found, 10 or more inliers, by agreement and by detail:")
-    for key, edges in (("agreement", (0, 0.1, 0.2, 0.3, 0.4, 0.5)),
-                       ("detail", (0, 0.8, 0.85, 0.9, 0.92, 0.94, 1.01))):
+    for key, edges in (
+        ("agreement", (0, 0.1, 0.2, 0.3, 0.4, 0.5)),
+        ("detail", (0, 0.8, 0.85, 0.9, 0.92, 0.94, 1.01)),
+    ):
         for low, high in zip(edges[:-1], edges[1:], strict=True):
             band = [r for r in rows if not r["found"] and low <= float(r[key]) < high]
-            lines.append(f"  {key} {low} to {high}: {len(band)} "
-                         f"{dict(Counter(r['verdict'] for r in band))}")
+            lines.append(
+                f"  {key} {low} to {high}: {len(band)} {dict(Counter(r['verdict'] for r in band))}"
+            )
     same = {pair for pair, v in verdict.items() if v == "same"}
     first = {frozenset((r["a"], r["b"])) for r in rows if r["found"] == "copy"} & same
     other = {frozenset((r["a"], r["b"])) for r in read("second.csv")} & same
     lines.append(f"capture-recapture, same photograph: {chapman(first, other)}")
     for name, wanted in (("at most 2 parts replaced", (0, 1, 2)), ("3 or 4 parts", (3, 4))):
+
         def keep(pairs, wanted=wanted):
             return {p for p in pairs if min(max(bits(n) for n in p), 4) in wanted}
+
         lines.append(f"  {name}: {chapman(keep(first), keep(other))}")
     known = {frozenset(f"{n}.jpg" for n in p.split("/")) for p in KNOWN.split()}
     lines.append(f"pairs of FACTS.md found: {len(known & first)} of {len(known)}")

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from detector.data import nearcopies
+from detector.data.alignment import agreement_in_place, overlay
 from detector.data.nearcopies import Description, describe, find_pairs, listed_pairs
 
 DATA = Path(os.environ.get("DETECTOR_DATA", Path(__file__).parents[3] / "shared" / "data"))
@@ -92,6 +93,33 @@ def test_planted_copies_are_found_and_nothing_else(originals, change):
     assert all(0 < p.score <= 1 for p in found)
 
 
+@pytest.mark.parametrize("scale, degrees", [(1.0, 0), (0.7, 10), (1.4, -20), (1.1, 90)])
+def test_overlay_tells_the_transform(scale, degrees):
+    image = scene(3)
+    turned = describe(moved(image, scale, (5, -8), degrees))
+    found = overlay(describe(image), turned, nearcopies.WORK_PX)
+    assert found.scale == pytest.approx(scale, rel=0.02)
+    assert -found.degrees == pytest.approx(degrees, abs=1)  # OpenCV turns the other way
+    assert found.agreement > 0.7
+    assert found.detail > 0.8
+    assert found.close <= found.inliers
+
+
+def test_overlay_needs_features_in_both(originals):
+    blank = describe(np.full((100, 100, 3), 90, np.uint8))
+    assert overlay(originals[0], blank, nearcopies.WORK_PX) is None
+
+
+def test_agreement_in_place_allows_a_small_shift_and_another_size():
+    thumb = [cv2.cvtColor(scene(seed, 96), cv2.COLOR_RGB2GRAY) for seed in range(4)]
+    for image in thumb:
+        assert agreement_in_place(image, moved(image, 1.03, (2, -1))) > 0.8
+        larger = cv2.resize(image, (130, 120), interpolation=cv2.INTER_CUBIC)
+        assert agreement_in_place(image, larger) > 0.8
+    assert max(agreement_in_place(thumb[0], other) for other in thumb[1:]) < 0.3
+    assert agreement_in_place(thumb[0], np.full((96, 96), 9, np.uint8)) == 0
+
+
 def test_a_part_of_another_picture_is_told_from_a_copy(originals):
     """The same fifth of the area in two pictures that differ otherwise."""
     pasted = []
@@ -125,8 +153,9 @@ def test_pictures_with_few_corners_are_found_by_hash():
 
     descriptions = [describe(soft(seed)) for seed in range(10)]
     descriptions += [describe(recompressed(moved(soft(s), shift=(3, 2)), 60)) for s in range(10)]
-    found = find_pairs([Description(d.phash, d.points[:0], d.descriptors[:0], d.thumb)
-                        for d in descriptions])
+    found = find_pairs(
+        [Description(d.phash, d.points[:0], d.descriptors[:0], d.thumb) for d in descriptions]
+    )
     assert {(p.a, p.b, p.method) for p in found} == {(i, i + 10, "hash") for i in range(10)}
 
 
@@ -158,6 +187,7 @@ def test_many_versions_of_one_picture_become_one_group_without_all_pairs():
 
 def test_candidates_grow_with_images_not_with_pairs():
     """Random descriptors are the worst case for hashing: every hit is by chance."""
+
     def crowd(n):
         rng = np.random.default_rng(n)
         return [
@@ -215,15 +245,21 @@ def test_no_images_no_pairs():
 
 def test_listed_pairs_leave_out_names_that_are_absent(tmp_path):
     path = tmp_path / "pairs.csv"
-    path.write_text("# how it was made\na,b,kind\nx.jpg,y.jpg,copy\nz.jpg,x.jpg,part\n"
-                    "gone.jpg,x.jpg,copy\ny.jpg,x.jpg,copy\n")
+    path.write_text(
+        "# how it was made\na,b,kind\nx.jpg,y.jpg,copy\nz.jpg,x.jpg,part\n"
+        "gone.jpg,x.jpg,copy\ny.jpg,x.jpg,copy\n"
+    )
     assert listed_pairs({"x.jpg": 4, "y.jpg": 1, "z.jpg": 7}, path) == [(1, 4), (4, 7)]
 
 
 def test_committed_list_names_ciplab_files_once():
     path = Path(nearcopies.__file__).parent / "pairs" / "ciplab.csv"
-    names = {line.split(",")[i] for line in path.read_text().splitlines()
-             if not line.startswith(("#", "a,")) for i in (0, 1)}
+    names = {
+        line.split(",")[i]
+        for line in path.read_text().splitlines()
+        if not line.startswith(("#", "a,"))
+        for i in (0, 1)
+    }
     index = {name: i for i, name in enumerate(sorted(names))}
     pairs = listed_pairs(index, path)
     assert all(name.endswith(".jpg") and "/" not in name for name in names)
@@ -246,7 +282,8 @@ def test_known_ciplab_pairs_are_found():
         pytest.skip(f"ciplab is not under {DATA}")
     names = [name for pair in (*present, DIFFERENT) for name in pair]
     names = [name for name in names if real_file(name).exists()]
-    found = find_pairs([describe(np.asarray(Image.open(real_file(n)).convert("RGB")))
-                        for n in names])
+    found = find_pairs(
+        [describe(np.asarray(Image.open(real_file(n)).convert("RGB"))) for n in names]
+    )
     assert {(names[p.a], names[p.b]) for p in found if p.kind == "copy"} == set(present)
     assert not [p for p in found if DIFFERENT[0] in (names[p.a], names[p.b])]

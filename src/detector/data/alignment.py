@@ -1,9 +1,15 @@
 """Lays one photograph over another and measures how much of it is the same."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+
+if TYPE_CHECKING:
+    from detector.data.nearcopies import Description
 
 MATCH_BITS = 64  # of 256: descriptors further apart than this are not matched
 CLOSE_BITS = 40  # matches of the same pixels; look-alikes of two faces are mostly further apart
@@ -39,15 +45,15 @@ class Overlay:
     degrees: float
 
 
-def overlay(a, b, work: int) -> Overlay | None:
-    """Aligns two descriptions by their local features.
+def overlay(a: Description, b: Description, work: int) -> Overlay | None:
+    """Align two descriptions by their local features.
 
     Mutual nearest neighbours by Hamming distance, then a similarity transform by RANSAC
     (Fischler and Bolles 1981; OpenCV seeds it alike on each call, so results repeat).
 
     Args:
-        a: a `Description`.
-        b: another one.
+        a: one image.
+        b: the image that the transform leads to.
         work: longer side, in pixels, of the image that the points refer to.
 
     Returns:
@@ -92,7 +98,7 @@ def overlay(a, b, work: int) -> Overlay | None:
 
 
 def agreement_in_place(a: np.ndarray, b: np.ndarray) -> float:
-    """Agreement of two thumbnails that lie almost on one another already.
+    """Measure the agreement of two thumbnails that lie almost on one another already.
 
     Aligned by enhanced correlation (Evangelidis and Psarakis, PAMI 2008), affine, from the
     identity. For pictures with too few local features.
@@ -117,8 +123,8 @@ def agreement_in_place(a: np.ndarray, b: np.ndarray) -> float:
     return _agreement(*_lay(a, b, cv2.invertAffineTransform(back)))
 
 
-def _lay(a: np.ndarray, b: np.ndarray, transform: np.ndarray):
-    """Warps a onto b: both as float32, and where a covers b. The sharper one is blurred."""
+def _lay(a: np.ndarray, b: np.ndarray, transform: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Warp a onto b: both as float32, and where a covers b. The sharper one is blurred."""
     scale = np.sqrt(abs(np.linalg.det(transform[:, :2])))
     if scale < 0.8:
         a = cv2.GaussianBlur(a, (0, 0), 0.4 / scale)

@@ -59,7 +59,7 @@ class Pair:
 
 
 def describe(image: np.ndarray) -> Description:
-    """Describes one image; any number of threads may do so at once.
+    """Describe one image; any number of threads may do so at once.
 
     ORB features (Rublee et al., ICCV 2011), the strongest of each cell of an 8x8 grid first:
     where a face was edited the background must tell, and it has the weaker corners.
@@ -81,7 +81,7 @@ def describe(image: np.ndarray) -> Description:
 
 
 def find_pairs(descriptions: Sequence[Description]) -> list[Pair]:
-    """Finds the pairs of images that show the same photograph or a part of it.
+    """Find the pairs of images that show the same photograph or a part of it.
 
     Time and memory grow with the number of images, not of pairs: each local feature meets at
     most 8 others in each of 12 hash tables, each image at most 16 candidates of its own
@@ -115,7 +115,7 @@ def find_pairs(descriptions: Sequence[Description]) -> list[Pair]:
 
 
 def listed_pairs(name_to_index: Mapping[str, int], csv_path: Path) -> list[tuple[int, int]]:
-    """Reads pairs of file names, as positions; a pair with a name that is not there is left out.
+    """Read pairs of file names as positions, leaving out those with a name that is not there.
 
     Args:
         name_to_index: position of each file by its name without folders.
@@ -227,7 +227,7 @@ def _verdict(a: Description, b: Description, method: str) -> tuple[str, float] |
 def decide(found: Overlay) -> tuple[str, float] | None:
     """Kind and score of a pair, or None; the study shows why the thresholds lie where they do."""
     # With 15 close matches, aligned faces of different people agree in at most .25 of the area
-    # and pictures that share only a part in .32; same photographs start at .45.
+    # and pictures that share only a part in .32; same photographs with several edits start at .5, with severe ones lower.
     if found.agreement >= (0.36 if found.close >= 15 else 0.5):
         return "copy", found.agreement
     if found.close >= 10 and found.detail >= 0.95:

@@ -12,7 +12,7 @@ _BLOCK = 1 << 20  # pairs compared at once; bounds the memory of `near`
 
 
 def phash(image: np.ndarray) -> int:
-    """Hashes what an image looks like in 64 bits.
+    """Hash what an image looks like in 64 bits.
 
     Grey, 7x7 mean filter, 32x32, discrete cosine transform; each bit says whether one of the
     8x8 lowest frequencies (without the zeroth row and column) lies above their median
@@ -36,12 +36,12 @@ def phash(image: np.ndarray) -> int:
 
 
 def hamming(a: int, b: int) -> int:
-    """Counts the bits in which two hashes differ."""
+    """Count the bits in which two hashes differ."""
     return (a ^ b).bit_count()
 
 
 def near(hashes: Sequence[int], radius: int) -> list[tuple[int, int]]:
-    """Finds all pairs of hashes within a Hamming radius, without comparing all pairs.
+    """Find all pairs of hashes within a Hamming radius, without comparing all pairs.
 
     Multi-index hashing (Norouzi, Punjani and Fleet, "Fast Search in Hamming Space with
     Multi-Index Hashing", CVPR 2012): of m substrings of two hashes at most `radius` apart, one
@@ -97,7 +97,7 @@ def _distinct(values: np.ndarray, radius: int) -> np.ndarray:
 def _check(
     values: np.ndarray, order: np.ndarray, start: np.ndarray, count: np.ndarray, radius: int
 ) -> list[np.ndarray]:
-    """Compares each value with the `count` bucket members from `start` on, in blocks."""
+    """Compare each value with the `count` bucket members from `start` on, in blocks."""
     found, total = [], np.cumsum(count)
     rows = np.flatnonzero(count)
     while len(rows):
@@ -105,8 +105,9 @@ def _check(
         take = max(1, int(np.searchsorted(total[rows], done + _BLOCK, "right")))
         block, rows = rows[:take], rows[take:]
         left = np.repeat(block, count[block])
-        within = np.arange(len(left)) - np.repeat(np.cumsum(count[block]) - count[block],
-                                                  count[block])
+        within = np.arange(len(left)) - np.repeat(
+            np.cumsum(count[block]) - count[block], count[block]
+        )
         right = order[np.repeat(start[block], count[block]) + within]
         keep = left < right
         left, right = left[keep], right[keep]
