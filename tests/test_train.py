@@ -252,6 +252,10 @@ def test_loader_processes_change_nothing(tiny, method):
         ("ckpt_path=/nowhere/last.ckpt", "/nowhere/last.ckpt"),
         ("augment.steps=[{step: melt}]", "melt"),
         ("early_stopping.patience=0", "early_stopping.patience=0"),
+        ("early_stopping.min_delta=much", "early_stopping.min_delta=much"),
+        ("trainer.gradient_clip_val=-1", "trainer.gradient_clip_val=-1"),
+        ("trainer.limit_train_batches=0", "trainer.limit_train_batches=0"),
+        ("evaluate_test=perhaps", "true or false"),
     ],
 )
 def test_bad_values_get_one_clear_line(tiny, override, says):

@@ -1,12 +1,8 @@
 """Train a network on a set of faces: `python -m detector.train model=cnn6 data=hardfake`."""
 
-import logging
-
 from omegaconf import DictConfig
 
 from detector import cli
-
-log = logging.getLogger(__name__)
 
 
 def train(cfg: DictConfig) -> dict:
@@ -22,11 +18,14 @@ def train(cfg: DictConfig) -> dict:
         UserError: The config, the data or a checkpoint is unusable; says what to do.
         Interrupted: Ctrl-C; last.ckpt is whole.
     """
-    from detector.run.session import Session  # heavy imports: --help should be quick
+    from detector.run.session import Interrupted, Session  # heavy: --help should be quick
 
     session = Session(cfg)
     session.fit()
-    return session.finish()
+    try:
+        return session.finish()
+    except KeyboardInterrupt:
+        raise Interrupted(session.last) from None
 
 
 def _main(cfg: DictConfig) -> float | None:

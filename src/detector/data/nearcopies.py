@@ -10,6 +10,7 @@ import csv
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -96,9 +97,7 @@ def find_pairs(descriptions: Sequence[Description]) -> list[Pair]:
     for index, d in enumerate(descriptions):
         same[d.phash, d.thumb.shape, d.thumb.tobytes(), d.descriptors.tobytes()].append(index)
     pairs = [
-        Pair(a, b, 1.0, "identical", "copy")
-        for group in same.values()
-        for a, b in zip(group[:-1], group[1:], strict=True)
+        Pair(a, b, 1.0, "identical", "copy") for group in same.values() for a, b in pairwise(group)
     ]
     first = [same[key][0] for key in sorted(same)]  # by content: independent of the order given
     distinct = [descriptions[i] for i in first]
@@ -227,7 +226,7 @@ def _verdict(a: Description, b: Description, method: str) -> tuple[str, float] |
 def decide(found: Overlay) -> tuple[str, float] | None:
     """Kind and score of a pair, or None; the study shows why the thresholds lie where they do."""
     # With 15 close matches, aligned faces of different people agree in at most .25 of the area
-    # and pictures that share only a part in .32; same photographs with several edits start at .5, with severe ones lower.
+    # and pictures that share only a part in .32; the edited photographs of ciplab start at .5.
     if found.agreement >= (0.36 if found.close >= 15 else 0.5):
         return "copy", found.agreement
     if found.close >= 10 and found.detail >= 0.95:

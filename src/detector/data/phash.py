@@ -1,7 +1,7 @@
 """Perceptual hashes, and the exact search for hashes that lie near one another."""
 
 from collections.abc import Sequence
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import cv2
 import numpy as np
@@ -77,7 +77,7 @@ def _distinct(values: np.ndarray, radius: int) -> np.ndarray:
     parts = int(np.clip(round(BITS / max(np.log2(len(values)), 4)), 3, 16))
     edges = np.linspace(0, BITS, parts + 1).astype(int)
     found = [np.empty((0, 2), np.int64)]
-    for part, (low, high) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+    for part, (low, high) in enumerate(pairwise(edges)):
         width = int(high - low)
         # If no substring up to this one is within radius // parts, the rest must do better:
         # the first radius % parts + 1 substrings take the larger sub-radius, others one less.

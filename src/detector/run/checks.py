@@ -46,9 +46,16 @@ def check_config(cfg: DictConfig) -> None:
     limit = cfg.trainer.limit_train_batches
     if isinstance(limit, bool) or not isinstance(limit, (int, float)) or limit <= 0:
         raise UserError(f"trainer.limit_train_batches={limit}: give a share or a number above 0")
-    for key in ("evaluate_test",):
-        if not isinstance(cfg[key], bool):
-            raise UserError(f"{key}={cfg[key]}: give true or false")
+    clip = cfg.trainer.gradient_clip_val
+    if clip is not None and (
+        isinstance(clip, bool) or not isinstance(clip, (int, float)) or clip <= 0
+    ):
+        raise UserError(f"trainer.gradient_clip_val={clip}: give null or a number above 0")
+    delta = cfg.early_stopping.min_delta
+    if isinstance(delta, bool) or not isinstance(delta, (int, float)) or delta < 0:
+        raise UserError(f"early_stopping.min_delta={delta}: give a number of at least 0")
+    if not isinstance(cfg.evaluate_test, bool):
+        raise UserError(f"evaluate_test={cfg.evaluate_test}: give true or false")
 
 
 def class_weights(

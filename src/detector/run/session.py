@@ -149,7 +149,7 @@ class Session:
         return L.Trainer(
             accelerator=self.hardware.accelerator,
             precision=self.hardware.precision,
-            devices=cfg.trainer.devices,
+            devices=1,
             max_epochs=cfg.trainer.max_epochs,
             accumulate_grad_batches=cfg.trainer.accumulate_grad_batches,
             gradient_clip_val=cfg.trainer.gradient_clip_val,
@@ -164,6 +164,11 @@ class Session:
             num_sanity_val_steps=0,  # would draw random numbers that a resumed run does not
             log_every_n_steps=1,  # nothing is logged by step; Lightning warns of higher numbers
         )
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint to go on from."""
+        return self.folder / "checkpoints" / "last.ckpt"
 
     def fit(self) -> None:
         """Train, or go on.
@@ -188,10 +193,11 @@ class Session:
                 self.trainer.fit(
                     self.module, datamodule=self.data, ckpt_path=self.resume, weights_only=True
                 )
-            except (KeyboardInterrupt, SystemExit):
-                if self.trainer.interrupted or not isinstance(handler, int):
-                    raise Interrupted(self.folder / "checkpoints" / "last.ckpt") from None
-                raise
+            except (KeyboardInterrupt, SystemExit) as stop:
+                # Lightning turns Ctrl-C into an exit.
+                if isinstance(stop, SystemExit) and not self.trainer.interrupted:
+                    raise
+                raise Interrupted(self.last) from None
             finally:
                 signal.signal(signal.SIGINT, handler)  # Lightning leaves Ctrl-C switched off
 
