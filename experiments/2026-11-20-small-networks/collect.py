@@ -38,9 +38,9 @@ def newest_run(name: str) -> Path | None:
         plain = OmegaConf.to_container(cfg, resolve=True)
         keys = ("model", "augment", "optimizer", "schedule", "seed", "select", "class_weights")
         same = all(theirs[key] == plain[key] for key in keys)
-        if same and theirs.data.split == plain["data"]["split"]:
-            if theirs.trainer.max_epochs == plain["trainer"]["max_epochs"]:
-                return folder
+        same &= theirs.data.split == plain["data"]["split"]
+        if same and theirs.trainer.max_epochs == plain["trainer"]["max_epochs"]:
+            return folder
     return None
 
 
@@ -87,8 +87,10 @@ def main() -> None:
     print("\n".join(lines))
     for name, row in rows.items():
         file = cli.conf_dir() / "experiment" / f"{name}.yaml"
-        text = re.sub(r"# Cost: .*", f"# Cost: {row['minutes']} min on 2 CPU cores", file.read_text())
-        score = f"test accuracy {row['test accuracy']}, AUROC {row['test AUROC']}, n {row['test n']}"
+        cost = f"# Cost: {row['minutes']} min on 2 CPU cores"
+        text = re.sub(r"# Cost: .*", cost, file.read_text())
+        score = f"test accuracy {row['test accuracy']}, AUROC {row['test AUROC']}"
+        score += f", n {row['test n']}"
         file.write_text(re.sub(r"# Score: .*", f"# Score: {score}", text))
 
 

@@ -48,28 +48,31 @@ def run_folder(fold: int, overrides: list[str]) -> Path:
     return Path(done[key])
 
 
-def twins(overrides: list[str]) -> dict[str, set[str]]:
-    """By name: the other pictures of the same photograph."""
+def related(overrides: list[str]) -> dict[str, dict[str, str]]:
+    """By name: the other files that belong to it, and why (copy, shoot or part)."""
     cfg = cli.compose("train", ["data=ciplab", *overrides])
     index = load_set(cfg.data, Path(cfg.paths.cache).expanduser()).index
-    members = defaultdict(set)
-    for name, group in zip(index["name"], index["group"], strict=True):
-        members[group].add(name)
-    return {name: group - {name} for group in members.values() for name in group}
+    others = defaultdict(dict)
+    for a, b, why, _ in index.pairs:
+        for one, other in ((a, b), (b, a)):
+            others[index["name"][one]][index["name"][other]] = why
+    return others
 
 
-def kind(name: str, label: dict[str, int], train_part: set[str], twin: dict) -> str:
-    """Which twins of a test image the network was trained on."""
-    labels = {label[other] for other in twin[name] & train_part}
-    if not labels:
-        return "twin elsewhere" if twin[name] else "no twin"
-    if labels == {label[name]}:
-        return "twin of the same class"
-    return "twin of the other class" if len(labels) == 1 else "twins of both classes"
+def kind(name: str, label: dict[str, int], train_part: set[str], others: dict) -> str:
+    """What of a test image's photograph the network was trained on."""
+    there = {other: why for other, why in others.get(name, {}).items() if other in train_part}
+    twins = {label[other] for other, why in there.items() if why == "copy"}
+    if twins:
+        same = twins == {label[name]}
+        return f"twin in training, {'same' if same else 'other'} class"
+    if there:
+        return "only a pasted part, or the next frame, in training"
+    return "nothing of it in training"
 
 
 def main(overrides: list[str]) -> None:
-    twin = twins(overrides)
+    others = related(overrides)
     rows = []
     for fold in range(FOLDS):
         folder = run_folder(fold, overrides)
@@ -83,7 +86,7 @@ def main(overrides: list[str]) -> None:
                     score, name = float(row["p_fake"]), row["path"]
                     right = (score >= 0.5) == (label[name] == 0)
                     rows.append(
-                        (fold, kind(name, label, train_part, twin), label[name], score, right)
+                        (fold, kind(name, label, train_part, others), label[name], score, right)
                     )
     lines = [
         "| test images | n | accuracy [95 %] | AUROC, mean of folds |",

@@ -249,7 +249,10 @@ def test_listed_pairs_leave_out_names_that_are_absent(tmp_path):
         "# how it was made\na,b,kind\nx.jpg,y.jpg,copy\nz.jpg,x.jpg,part\n"
         "gone.jpg,x.jpg,copy\ny.jpg,x.jpg,copy\n"
     )
-    assert listed_pairs({"x.jpg": 4, "y.jpg": 1, "z.jpg": 7}, path) == [(1, 4), (4, 7)]
+    assert listed_pairs({"x.jpg": 4, "y.jpg": 1, "z.jpg": 7}, path) == [
+        (1, 4, "copy"),
+        (4, 7, "part"),
+    ]
 
 
 def test_committed_list_names_ciplab_files_once():
@@ -261,7 +264,7 @@ def test_committed_list_names_ciplab_files_once():
         for i in (0, 1)
     }
     index = {name: i for i, name in enumerate(sorted(names))}
-    pairs = listed_pairs(index, path)
+    pairs = [pair[:2] for pair in listed_pairs(index, path)]
     assert all(name.endswith(".jpg") and "/" not in name for name in names)
     assert len(pairs) >= 100
     for a, b in KNOWN:

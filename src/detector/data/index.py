@@ -7,6 +7,7 @@ the names, sizes and times of the files, so that a second run starts at once.
 import json
 import logging
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -23,7 +24,7 @@ from detector.errors import UserError
 
 log = logging.getLogger(__name__)
 
-VERSION = 1  # raise it when an index made by older code would differ
+VERSION = 2  # raise it when an index made by older code would differ
 
 
 @dataclass
@@ -39,7 +40,10 @@ class Index:
             `height` (stored, in pixels), `quantization` (key into `tables`), and what
             the set itself knows, such as `difficulty`, `eye_left`.
         tables: JPEG quantization tables by their key.
-        pairs: Rows of two pictures of one photograph, and which method found them.
+        pairs: Two rows each that belong together, why (`copy`: the same photograph, edited
+            or not; `shoot`: the next frame; `part`: a piece of one face pasted into the
+            other) and how they were found (`features`, `hash`, `identical`, or `listed`: by
+            eye).
         corrupt: Names of unreadable files, and why.
     """
 
@@ -48,7 +52,7 @@ class Index:
     class_names: tuple[str, str]
     columns: dict[str, list]
     tables: dict[str, list] = field(default_factory=dict)
-    pairs: list[tuple[int, int, str]] = field(default_factory=list)
+    pairs: list[tuple[int, int, str, str]] = field(default_factory=list)
     corrupt: list[tuple[str, str]] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -220,22 +224,20 @@ def _build(name, root, listing, max_pixels, near_copies, workers, progress) -> I
                 progress(done, len(listing.items))
     tables.pop("", None)
     columns = {key: [row[key] for row in rows] for key in (rows[0] if rows else {"name": ""})}
-    pairs: list[tuple[int, int, str]] = []
-    if near_copies and rows:
-        pairs = [(int(p.a), int(p.b), p.method) for p in find_pairs(descriptions)]
-        known = Path(__file__).parent / "pairs" / f"{name}.csv"
-        if known.exists():
-            by_name = {Path(entry).name: at for at, entry in enumerate(columns["name"])}
-            found = {frozenset(pair[:2]) for pair in pairs}
-            pairs += [
-                (a, b, "listed")
-                for a, b in listed_pairs(by_name, known)
-                if frozenset((a, b)) not in found
-            ]
+    pairs = _pairs(name, columns["name"], descriptions) if near_copies and rows else []
     if rows:
         columns["group"] = group_names(columns["sha256"], pairs)
     tables = {key: [list(table) for table in value] for key, value in tables.items()}
     return Index(name, str(root), tuple(listing.class_names), columns, tables, pairs, corrupt)
+
+
+def _pairs(name: str, names: list[str], descriptions: list[Description]) -> list[tuple]:
+    found = {(p.a, p.b): (p.kind, p.method) for p in find_pairs(descriptions)}
+    known = Path(__file__).parent / "pairs" / f"{name}.csv"
+    if known.exists():  # what somebody saw goes before what was computed
+        by_name = {Path(entry).name: at for at, entry in enumerate(names)}
+        found |= {(a, b): (kind, "listed") for a, b, kind in listed_pairs(by_name, known)}
+    return [(int(a), int(b), kind, method) for (a, b), (kind, method) in sorted(found.items())]
 
 
 def _report(index: Index, skip_corrupt: bool) -> None:
@@ -252,12 +254,14 @@ def _report(index: Index, skip_corrupt: bool) -> None:
     if not len(index):
         raise UserError(f"no file of {index.name} below {index.root} is a readable picture")
     copies = len(index) - len(set(index["sha256"]))
+    kinds = Counter(kind for _, _, kind, _ in index.pairs)
     log.info(
-        "%s: %d images (%s), %d byte-identical copies, %d pairs of one photograph, %d groups",
+        "%s: %d images (%s), %d byte-identical copies, %d pairs that belong together%s, %d groups",
         index.name,
         len(index),
         ", ".join(f"{int((index.labels == k).sum())} {n}" for k, n in enumerate(index.class_names)),
         copies,
         len(index.pairs),
+        f" ({', '.join(f'{n} {kind}' for kind, n in kinds.most_common())})" if kinds else "",
         len(set(index["group"])),
     )

@@ -113,24 +113,24 @@ def find_pairs(descriptions: Sequence[Description]) -> list[Pair]:
     return sorted(pairs, key=lambda p: (p.a, p.b))
 
 
-def listed_pairs(name_to_index: Mapping[str, int], csv_path: Path) -> list[tuple[int, int]]:
+def listed_pairs(name_to_index: Mapping[str, int], csv_path: Path) -> list[tuple[int, int, str]]:
     """Read pairs of file names as positions, leaving out those with a name that is not there.
 
     Args:
         name_to_index: position of each file by its name without folders.
-        csv_path: columns a, b and any others; lines starting with # are comments.
+        csv_path: columns a, b, kind and any others; lines starting with # are comments.
 
     Returns:
-        Sorted (i, j), i < j.
+        Sorted (i, j, kind), i < j, each pair once.
     """
     with open(csv_path, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
-    found = {
-        tuple(sorted((name_to_index[row["a"]], name_to_index[row["b"]])))
-        for row in rows
-        if row["a"] in name_to_index and row["b"] in name_to_index
-    }
-    return sorted(found)
+    found: dict[tuple[int, int], str] = {}
+    for row in rows:
+        if row["a"] in name_to_index and row["b"] in name_to_index:
+            low, high = sorted((name_to_index[row["a"]], name_to_index[row["b"]]))
+            found.setdefault((low, high), row["kind"])
+    return sorted((a, b, kind) for (a, b), kind in found.items())
 
 
 def _resize(grey: np.ndarray, longer: int) -> np.ndarray:
