@@ -1,10 +1,10 @@
 """After the last epoch: predictions, metrics with intervals, curves."""
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from omegaconf import DictConfig
 
 from detector.data.cache import Pixels
 from detector.data.load import FaceSet
@@ -12,7 +12,7 @@ from detector.evaluation.metrics import summarize
 from detector.predictor import Predictor
 from detector.run.folder import write_csv, write_json
 
-log = logging.getLogger(__name__)
+HEADLINE = ("auroc", "accuracy", "f1", "ap")
 
 
 def predict_parts(
@@ -87,6 +87,29 @@ def write_results(
     return metrics
 
 
+def hyperparameters(cfg: DictConfig, metrics: Mapping) -> tuple[dict, dict]:
+    """What TensorBoard's HPARAMS page compares runs by: settings, and final measures."""
+    chosen = {
+        "data": cfg.data.name,
+        "model": cfg.model.name,
+        "augment": cfg.augment.name,
+        "seed": cfg.seed,
+        "size": cfg.model.preprocess.size,
+        "batch_size": cfg.data.batch_size,
+        "epochs": cfg.trainer.max_epochs,
+        **{f"optimizer/{key}": value for key, value in cfg.optimizer.items()},
+        "schedule": cfg.schedule.name,
+    }
+    final = {
+        f"final/{part}_{key}": metrics[part][key]["value"]
+        for part in ("val", "test")
+        if part in metrics
+        for key in HEADLINE
+        if metrics[part][key]["value"] is not None
+    }
+    return chosen, final
+
+
 def table(metrics: Mapping) -> str:
     """A few lines for the terminal: each measured part with its intervals."""
     lines = []
@@ -94,7 +117,7 @@ def table(metrics: Mapping) -> str:
         if part in metrics:
             shown = "   ".join(
                 f"{key} {measure['value']:.3f} [{measure['low']:.3f}, {measure['high']:.3f}]"
-                for key in ("auroc", "accuracy", "f1", "ap")
+                for key in HEADLINE
                 if (measure := metrics[part][key])["value"] is not None
             )
             lines.append(f"{part:>4} (n {metrics[part]['n']}): {shown}")

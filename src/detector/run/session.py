@@ -25,7 +25,7 @@ from detector.run import folder as run_folder
 from detector.run.checkpoints import Checkpoints
 from detector.run.checks import check_config, check_resume, class_weights
 from detector.run.curves import gap_opened, plot_curves
-from detector.run.finish import predict_parts, table, write_results
+from detector.run.finish import hyperparameters, predict_parts, table, write_results
 from detector.run.hardware import choose_hardware
 from detector.run.history import History
 from detector.run.pictures import Pictures
@@ -259,30 +259,8 @@ class Session:
             monitor=best.monitor,
             **counts,
         )
-        self._log_hyperparameters(metrics)
+        for logger in self.trainer.loggers:
+            logger.log_hyperparams(*hyperparameters(self.cfg, metrics))
+            logger.finalize("success")
         log.info("%s\n%s", self.folder, table(metrics))
         return metrics | {"folder": str(self.folder)}
-
-    def _log_hyperparameters(self, metrics: dict) -> None:
-        cfg = self.cfg
-        chosen = {
-            "data": cfg.data.name,
-            "model": cfg.model.name,
-            "augment": cfg.augment.name,
-            "seed": cfg.seed,
-            "size": cfg.model.preprocess.size,
-            "batch_size": cfg.data.batch_size,
-            "epochs": cfg.trainer.max_epochs,
-            **{f"optimizer/{key}": value for key, value in cfg.optimizer.items()},
-            "schedule": cfg.schedule.name,
-        }
-        final = {
-            f"final/{part}_{key}": metrics[part][key]["value"]
-            for part in ("val", "test")
-            if part in metrics
-            for key in ("auroc", "accuracy", "f1", "ap")
-            if metrics[part][key]["value"] is not None
-        }
-        for logger in self.trainer.loggers:
-            logger.log_hyperparams(chosen, final)
-            logger.finalize("success")
