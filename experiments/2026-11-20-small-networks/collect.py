@@ -24,6 +24,8 @@ NAMES = (
     "cnn3_140k",
     "cnn6_plain_ciplab",
     "cnn6_ciplab",
+    "cnn6_plain_ciplab_slow",
+    "cnn6_ciplab_slow",
 )
 
 
