@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import Iterator
 
+import cv2
 import lightning as L
 import numpy as np
 import torch
@@ -95,6 +96,12 @@ def choose_workers(setting: int | str, *, cached: bool, augmented: bool) -> tupl
     return max(1, min(8, cores - 1)), f"{cores} cores, one is left to the training loop"
 
 
+def _one_thread(_: int) -> None:
+    # Several loader processes with several threads each would stand in one another's way.
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+
+
 class FaceData(L.LightningDataModule):
     """Loaders of one set: train, and beside each validation a measured train subset.
 
@@ -113,6 +120,10 @@ class FaceData(L.LightningDataModule):
         seed: Of the run.
         start_method: How loader processes start: fork, spawn, forkserver; None for the
             platform's own.
+        pin_memory: Page-locked batches, for a GPU.
+
+    Raises:
+        UserError: `batch_size` or `num_workers` is out of range.
     """
 
     def __init__(
@@ -127,9 +138,10 @@ class FaceData(L.LightningDataModule):
         num_workers: int | str,
         seed: int,
         start_method: str | None = None,
+        pin_memory: bool = False,
     ) -> None:
         super().__init__()
-        if not isinstance(batch_size, int) or batch_size < 1:
+        if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
             raise UserError(f"data.batch_size={batch_size}: give a number of at least 1")
         self.pixels, self.labels, self.parts, self.seed = pixels, labels, parts, seed
         self.augment = augment if augment.names else None
@@ -138,23 +150,26 @@ class FaceData(L.LightningDataModule):
             self.rows["train"], labels, groups, len(self.rows["val"])
         )
         self.batch_size, self.start_method = batch_size, start_method
+        self.pin_memory = pin_memory
         self.workers, why = choose_workers(
             num_workers, cached=pixels.file is not None, augmented=self.augment is not None
         )
         log.info("loader processes: %d (%s)", self.workers, why)
 
     def _loader(self, part: str, *, training: bool) -> DataLoader:
-        # Images that are measured come from the map in the main process: they are few, and
-        # a second set of loader processes would have to be started.
-        workers = self.workers if training or self.pixels.file is None else 0
+        # What is measured comes from the map without help. Decoded on the fly it gets two
+        # processes that end with the epoch: each holds a Python with torch in memory.
+        measured = 0 if self.pixels.file is not None else min(2, self.workers)
+        workers = self.workers if training else measured
         return DataLoader(
             Faces(self.pixels, self.labels, self.augment if training else None),
             batch_size=self.batch_size,
             sampler=EpochSampler(self.rows[part], shuffle=training, seed=self.seed),
             num_workers=workers,
-            persistent_workers=workers > 0,
+            persistent_workers=training and workers > 0,
             multiprocessing_context=self.start_method if workers else None,
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=self.pin_memory,
+            worker_init_fn=_one_thread,
         )
 
     def train_dataloader(self) -> DataLoader:

@@ -19,37 +19,41 @@ from detector.errors import UserError
 
 
 class _Affine(v2.Transform):
-    """Rotation and shear in degrees, shift as a share of the side, zoom 1-z..1+z.
+    """Rotation and shear in degrees, shift as a share of the side, zoom 1-z..1+z an axis.
 
-    Edges are repeated outward, as Keras' ImageDataGenerator does: black corners
-    would tell the network how far a picture was turned. torchvision fills with a
-    constant only, and padding first costs ten times as much, hence OpenCV.
+    The map of Keras' ImageDataGenerator: from where a pixel goes to where it is taken
+    from, turned, shifted, sheared and zoomed about the centre, with edges repeated
+    outward. (Black corners would tell the network how far a picture was turned.
+    torchvision fills with a constant only, and padding first costs ten times as much,
+    hence OpenCV.)
     """
 
     def __init__(self, *, rotate: float, shift: float, shear: float, zoom: float) -> None:
         super().__init__()
         if not (0 <= rotate <= 180 and 0 <= shift < 1 and 0 <= shear < 90 and 0 <= zoom < 1):
             raise ValueError("rotate 0..180 and shear 0..90 degrees, shift and zoom 0..1")
-        self.low = torch.tensor([-rotate, -shift, -shift, -shear, 1 - zoom])
-        self.high = torch.tensor([rotate, shift, shift, shear, 1 + zoom])
+        self.low = torch.tensor([-rotate, -shift, -shift, -shear, 1 - zoom, 1 - zoom])
+        self.high = torch.tensor([rotate, shift, shift, shear, 1 + zoom, 1 + zoom])
 
     def make_params(self, flat_inputs: list) -> dict:
-        drawn = self.low + (self.high - self.low) * torch.rand(5)
-        return dict(zip(("rotate", "x", "y", "shear", "zoom"), drawn.tolist(), strict=True))
+        drawn = self.low + (self.high - self.low) * torch.rand(6)
+        names = ("rotate", "right", "down", "shear", "zoom_x", "zoom_y")
+        return dict(zip(names, drawn.tolist(), strict=True))
 
     def transform(self, inpt: Tensor, params: dict) -> Tensor:
         height, width = inpt.shape[-2:]
         turn, shear = math.radians(params["rotate"]), math.radians(params["shear"])
-        linear = params["zoom"] * np.array(
-            [[math.cos(turn), -math.sin(turn + shear)], [math.sin(turn), math.cos(turn + shear)]]
-        )
+        turned = np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
+        sheared = np.array([[1, -math.sin(shear)], [0, math.cos(shear)]])
+        linear = turned @ sheared @ np.diag([params["zoom_x"], params["zoom_y"]])
         centre = np.array([(width - 1) / 2, (height - 1) / 2])
-        offset = centre - linear @ centre + [params["x"] * width, params["y"] * height]
+        shifted = turned @ [params["right"] * width, params["down"] * height]
+        offset = centre + shifted - linear @ centre
         moved = cv2.warpAffine(
             inpt.permute(1, 2, 0).numpy(),
             np.column_stack([linear, offset]),
             (width, height),
-            flags=cv2.INTER_LINEAR,
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
             borderMode=cv2.BORDER_REPLICATE,
         )
         return torch.from_numpy(moved).permute(2, 0, 1)

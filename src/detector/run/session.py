@@ -87,6 +87,7 @@ class Session:
             num_workers=cfg.data.num_workers,
             seed=cfg.seed,
             start_method=cfg.data.start_method,
+            pin_memory=self.hardware.accelerator == "gpu",
         )
         card = make_card(network_args, self.preprocess, index.class_names, index.name)
         card["split"] = self._split_digest()
