@@ -24,7 +24,7 @@ train: $(INSTALLED) ## Train: make train ARGS="model=cnn6 data=hardfake"
 	$(BIN)/python -m detector.train $(ARGS)
 
 tensorboard: $(INSTALLED) ## Show the curves of all runs in a browser (PORT=6006)
-	$(BIN)/tensorboard --logdir runs --port $(PORT)
+	$(BIN)/tensorboard --logdir runs/train --port $(PORT)
 
 test: $(INSTALLED) ## Set up and run the whole test suite (ARGS="-k split" for a part)
 	$(BIN)/python -m pytest $(ARGS)

@@ -31,9 +31,7 @@ def environment() -> dict:
 
 
 def call(arguments: list[str]) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        arguments, capture_output=True, text=True, timeout=300, env=environment()
-    )
+    return subprocess.run(arguments, capture_output=True, text=True, timeout=300, env=environment())
 
 
 def start(arguments: list[str], until: str) -> tuple[subprocess.Popen, str]:

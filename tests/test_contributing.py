@@ -47,9 +47,7 @@ def test_both_additions_train(followed):
             picture(rng, kind == "fake").save(file)
     places = [f"data_root={followed}/sets", f"paths.runs={followed}/runs",
               f"paths.cache={followed}/cache"]  # fmt: skip
-    metrics = train(
-        cli.compose("train", ["model=mobilenetv3", "data=studio", *QUICK, *places])
-    )
+    metrics = train(cli.compose("train", ["model=mobilenetv3", "data=studio", *QUICK, *places]))
     assert metrics["test"]["n"] == 12
     assert "studio-mobilenetv3" in metrics["folder"]
 

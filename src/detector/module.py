@@ -119,7 +119,12 @@ class DetectorModule(L.LightningModule):
     def configure_optimizers(self) -> dict:
         steps = self.trainer.estimated_stepping_batches
         return make_optimizer(
-            self.network, self.optimizer, self.schedule, steps, self.trainer.max_epochs
+            self.network,
+            self.optimizer,
+            self.schedule,
+            steps,
+            self.trainer.max_epochs,
+            fused=self.trainer.gradient_clip_val is None,
         )
 
     def state_dict(self, *args, **kwargs) -> dict:

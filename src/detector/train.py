@@ -1,5 +1,8 @@
 """Train a network on a set of faces: `python -m detector.train model=cnn6 data=hardfake`."""
 
+import os
+import shlex
+
 from omegaconf import DictConfig
 
 from detector import cli
@@ -37,7 +40,9 @@ def _main(cfg: DictConfig) -> float | None:
         metrics = train(cfg)
     except Interrupted as stop:
         overrides = [o for o in HydraConfig.get().overrides.task if not o.startswith("ckpt_path=")]
-        command = " ".join(["python -m detector.train", *overrides, f"ckpt_path={stop.checkpoint}"])
+        words = ["python", "-m", "detector.train", *overrides, f"ckpt_path={stop.checkpoint}"]
+        places = [f"{k}={v}" for k, v in os.environ.items() if k.startswith("DETECTOR_")]
+        command = shlex.join([*places, *words])
         print(f"interrupted; everything up to the last whole epoch is kept. Go on with:\n{command}")
         raise SystemExit(130) from None
     return metrics["val"]["auroc"]["value"]  # what a sweep maximizes: never the test part

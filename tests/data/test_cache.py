@@ -90,7 +90,7 @@ def test_longest_unused_caches_make_room(index, tmp_path):
     made = []
     for at, size in enumerate(sizes):
         made.append(load(index, tmp_path, Preprocess(**BASE.to_dict() | {"size": size})).file)
-        os.utime(made[-1], (at, at))
+        os.utime(made[-1], (at, at))  # long ago
     room = (made[2].stat().st_size + 27 * 27 * 3 * len(index) + 100) / 1e9
     load(index, tmp_path, Preprocess(**BASE.to_dict() | {"size": 27}), cache_gb=room)
     assert [file.exists() for file in made] == [False, False, True]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from detector.data.sources import PARTS, SOURCES, list_items
+from detector.data.sources import FACE_PARTS, SOURCES, list_items
 from detector.data.tree import LayoutError
 from detector.errors import UserError
 
@@ -120,8 +120,8 @@ def test_of_copies_equally_deep_the_first_by_name_is_read(tmp_path):
 def test_ciplab_names(tmp_path, name, difficulty, parts):
     listing = list_items("ciplab", plant(tmp_path, *LAYOUTS["ciplab"], name))
     (item,) = (item for item in listing.items if item.name == name)
-    assert PARTS == ("eye_left", "eye_right", "nose", "mouth")
-    assert item.extra == {"difficulty": difficulty, **dict(zip(PARTS, parts, strict=True))}
+    assert FACE_PARTS == ("eye_left", "eye_right", "nose", "mouth")
+    assert item.extra == {"difficulty": difficulty, **dict(zip(FACE_PARTS, parts, strict=True))}
     assert item.label == (name.startswith("training_real"))
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from detector.errors import UserError
 from detector.run import hardware
 from detector.run.hardware import choose_hardware
-from detector.run.optim import check_optimizer, make_optimizer, rate_factor
+from detector.run.optim import make_optimizer, rate_factor
 
 ADAM = {"name": "adam", "lr": 0.1, "weight_decay": 0}
 FLAT = {"name": "none", "warmup_epochs": 0}
@@ -34,7 +34,7 @@ def test_cosine_is_half_a_cosine():
 
 def test_schedule_is_followed_step_by_step():
     network = nn.Linear(2, 2)
-    made = make_optimizer(network, ADAM, {"name": "cosine", "warmup_epochs": 1}, 20, 5)
+    made = make_optimizer(network, ADAM, {"name": "cosine", "warmup_epochs": 1}, 20, 5, fused=True)
     optimizer, scheduler = made["optimizer"], made["lr_scheduler"]["scheduler"]
     rates = []
     for _ in range(20):
@@ -50,7 +50,7 @@ def test_optimizers_descend_and_leave_frozen_weights(name):
     network = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 1))
     network[0].requires_grad_(False)
     frozen = network[0].weight.clone()
-    optimizer = make_optimizer(network, ADAM | {"name": name}, FLAT, 10, 1)["optimizer"]
+    optimizer = make_optimizer(network, ADAM | {"name": name}, FLAT, 10, 1, fused=True)["optimizer"]
     losses = []
     for _ in range(10):
         optimizer.zero_grad()
@@ -59,22 +59,6 @@ def test_optimizers_descend_and_leave_frozen_weights(name):
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < losses[0] and torch.equal(network[0].weight, frozen)
-
-
-@pytest.mark.parametrize(
-    "optimizer, schedule, says",
-    [
-        ({"name": "lion"}, {}, "adam, adamw, sgd"),
-        ({"lr": -1}, {}, r"optimizer\.lr=-1"),
-        ({"lr": float("nan")}, {}, r"optimizer\.lr=nan"),
-        ({"weight_decay": "some"}, {}, r"optimizer\.weight_decay"),
-        ({}, {"name": "linear"}, "none, cosine"),
-        ({}, {"warmup_epochs": -2}, r"schedule\.warmup_epochs=-2"),
-    ],
-)
-def test_settings_that_cannot_train(optimizer, schedule, says):
-    with pytest.raises(UserError, match=says):
-        check_optimizer(ADAM | optimizer, FLAT | schedule)
 
 
 @pytest.mark.parametrize(
@@ -107,6 +91,7 @@ def test_what_is_asked_for_is_taken_or_refused(monkeypatch):
         choose_hardware("cpu", "8")
 
 
-def test_this_machine_says_whether_it_has_bf16():
-    flags = torch.cpu.get_capabilities()
-    assert hardware._processor_has_bf16() == any("bf16" in k for k, v in flags.items() if v)
+@pytest.mark.parametrize("flag, has", [("avx512_bf16", True), ("amx_bf16", True), ("bf16", False)])
+def test_bf16_only_where_it_was_shown_to_pay(monkeypatch, flag, has):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {flag: True})
+    assert hardware._processor_has_bf16() is has

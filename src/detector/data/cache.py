@@ -6,9 +6,11 @@ only when it is complete, so a process that dies while writing leaves nothing th
 another could mistake for it.
 """
 
+import contextlib
 import logging
 import os
 import shutil
+import time
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from pathlib import Path
@@ -22,6 +24,7 @@ from detector.data.preprocess import Preprocess
 
 log = logging.getLogger(__name__)
 
+IN_USE_S = 86_400
 VERSION = 1  # raise it when decode or resize give other pixels than before
 
 
@@ -31,22 +34,28 @@ class Pixels:
     Instances travel to loader processes; the map is opened there, on first use.
 
     Args:
-        paths: File of each row (N).
+        index: The set.
         preprocess: From bytes to pixels.
         file: The memory map, or None to decode on the fly.
     """
 
-    def __init__(self, paths: list[Path], preprocess: Preprocess, file: Path | None) -> None:
-        self.paths, self.preprocess, self.file = paths, preprocess, file
-        self._map: np.ndarray | None = None
+    def __init__(self, index: Index, preprocess: Preprocess, file: Path | None) -> None:
+        self.root, self.names = Path(index.root), index["name"]
+        self.preprocess, self.file = preprocess, file
+        # Opened at once, so that it can be read even if it is removed to make room.
+        self._map = None if file is None else np.load(file, mmap_mode="r")
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.names)
+
+    def decode(self, row: int) -> np.ndarray:
+        """uint8 (S, S, 3) of one row, from its file."""
+        return self.preprocess((self.root / self.names[row]).read_bytes())
 
     def __getitem__(self, row: int) -> np.ndarray:
         """uint8 (S, S, 3) of one row."""
         if self.file is None:
-            return self.preprocess(self.paths[row].read_bytes())
+            return self.decode(row)
         if self._map is None:
             self._map = np.load(self.file, mmap_mode="r")
         return np.array(self._map[row])
@@ -70,20 +79,20 @@ def load_pixels(
             of other sets or sizes are removed, longest unused first, to stay within it.
         cache_dir: Where caches are kept.
     """
-    paths = [index.path(row) for row in range(len(index))]
     shape = (len(index), preprocess.size, preprocess.size, 3)
     need = int(np.prod(shape, dtype=np.int64))
     folder = cache_dir / "pixels"
     file = folder / f"{index.name}-{preprocess.size}-{_key(index, preprocess)}.npy"
     if _complete(file, shape):
-        os.utime(file)
+        with contextlib.suppress(OSError):  # a cache that only others may write
+            os.utime(file)
         log.info("pixels: memory map %s", file)
-        return Pixels(paths, preprocess, file)
+        return Pixels(index, preprocess, file)
     if need > cache_gb * 1e9:
         log.info(
             "pixels: decoding on the fly, %.2f GB exceed data.cache_gb=%g", need / 1e9, cache_gb
         )
-        return Pixels(paths, preprocess, None)
+        return Pixels(index, preprocess, None)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(folder).free
@@ -93,17 +102,18 @@ def load_pixels(
                 need / 1e9,
                 free / 1e9,
             )
-            return Pixels(paths, preprocess, None)
+            return Pixels(index, preprocess, None)
         # The system lifts the lock of a process that dies; a second process waits, then reads.
         with FileLock(file.with_suffix(".lock")):
             if not _complete(file, shape):
                 _make_room(folder, keep=file, limit=cache_gb * 1e9 - need)
-                _fill(file, shape, paths, preprocess)
+                _fill(file, shape, Pixels(index, preprocess, None))
+            pixels = Pixels(index, preprocess, file)
     except OSError as error:
         log.warning("pixels: decoding on the fly, the cache cannot be written (%s)", error)
-        return Pixels(paths, preprocess, None)
+        return Pixels(index, preprocess, None)
     log.info("pixels: decoded %d images into a memory map of %.2f GB", len(index), need / 1e9)
-    return Pixels(paths, preprocess, file)
+    return pixels
 
 
 def _key(index: Index, preprocess: Preprocess) -> str:
@@ -123,17 +133,18 @@ def _complete(file: Path, shape: tuple) -> bool:
 
 
 def _make_room(folder: Path, keep: Path, limit: float) -> None:
-    others = [f for f in folder.glob("*.npy") if f != keep]
-    others.sort(key=lambda f: f.stat().st_mtime, reverse=True)
+    others = [(f.stat(), f) for f in folder.glob("*.npy") if f != keep]
+    others.sort(key=lambda one: one[0].st_mtime, reverse=True)
     total = 0
-    for other in others:
-        total += other.stat().st_size
-        if total > limit:  # a process that has it mapped keeps its pages on POSIX
+    for stat, other in others:
+        total += stat.st_size
+        # A run of now may still start loader processes that open its map by name.
+        if total > limit and time.time() - stat.st_mtime > IN_USE_S:
             log.info("pixels: removing the longest unused cache %s", other.name)
             other.unlink(missing_ok=True)
 
 
-def _fill(file: Path, shape: tuple, paths: list[Path], preprocess: Preprocess) -> None:
+def _fill(file: Path, shape: tuple, pixels: Pixels) -> None:
     for stale in file.parent.glob(f"{file.stem}.*.tmp"):  # of a process that died; we hold the lock
         stale.unlink(missing_ok=True)
     temporary = file.with_suffix(f".{os.getpid()}.tmp")
@@ -141,10 +152,10 @@ def _fill(file: Path, shape: tuple, paths: list[Path], preprocess: Preprocess) -
         rows = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
 
         def fill(row: int) -> None:
-            rows[row] = preprocess(paths[row].read_bytes())
+            rows[row] = pixels.decode(row)
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for _ in pool.map(fill, range(len(paths))):
+            for _ in pool.map(fill, range(len(pixels))):
                 pass
         rows.flush()
         del rows

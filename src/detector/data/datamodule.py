@@ -93,7 +93,8 @@ def choose_workers(setting: int | str, *, cached: bool, augmented: bool) -> tupl
     if cached and not augmented:
         return 0, "reading a memory map costs less than passing batches between processes"
     cores = os.cpu_count() or 1
-    return max(1, min(8, cores - 1)), f"{cores} cores, one is left to the training loop"
+    # Each holds a Python with torch in memory, so not as many as there are cores.
+    return max(1, min(4, cores - 1)), f"of {cores} cores one is left to the training loop, at most 4"
 
 
 def _one_thread(_: int) -> None:
@@ -165,6 +166,8 @@ class FaceData(L.LightningDataModule):
             Faces(self.pixels, self.labels, self.augment if training else None),
             batch_size=self.batch_size,
             sampler=EpochSampler(self.rows[part], shuffle=training, seed=self.seed),
+            # Batch norm over a small map cannot take a batch of one image.
+            drop_last=training and len(self.rows[part]) % self.batch_size == 1 < self.batch_size,
             num_workers=workers,
             persistent_workers=training and workers > 0,
             multiprocessing_context=self.start_method if workers else None,

@@ -24,6 +24,9 @@ from detector.errors import UserError
 
 log = logging.getLogger(__name__)
 
+MANY = 50_000
+DESCRIPTION_BYTES = 35_000  # a description, and its share of the search's tables
+
 VERSION = 2  # raise it when an index made by older code would differ
 
 
@@ -130,10 +133,16 @@ def load_index(
         UserError: There are unreadable files and `skip_corrupt` is false, or all are.
     """
     near_copies = near_copies and not listing.own_splits
-    file = cache_dir / "index" / f"{name}-{_fingerprint(listing, max_pixels, near_copies)}.json"
+    file = cache_dir / "index" / f"{name}-{_fingerprint(name, listing, max_pixels, near_copies)}.json"
     index = _read(file)
     if index is None:
         log.info("indexing %s: %d files below %s", name, len(listing.items), root)
+        if near_copies and len(listing.items) > MANY:
+            log.warning(
+                "the search for near copies will hold about %.1f GB in memory;"
+                " data.near_copies=false does without",
+                len(listing.items) * DESCRIPTION_BYTES / 1e9,
+            )
         index = _build(name, root, listing, max_pixels, near_copies, workers, progress)
         _write(index, file)
     index.root = str(root)
@@ -141,15 +150,21 @@ def load_index(
     return index
 
 
-def _fingerprint(listing: Listing, max_pixels: int, near_copies: bool) -> str:
-    digest = blake2b(
-        repr((VERSION, max_pixels, near_copies, tuple(listing.class_names))).encode(),
-        digest_size=8,
-    )
+def _known_pairs(name: str) -> Path:
+    return Path(__file__).parent / "pairs" / f"{name}.csv"
+
+
+def _fingerprint(name: str, listing: Listing, max_pixels: int, near_copies: bool) -> str:
+    known = _known_pairs(name)
+    known = known.read_bytes() if near_copies and known.exists() else b""
+    settings = (VERSION, max_pixels, near_copies, tuple(listing.class_names), known)
+    digest = blake2b(repr(settings).encode(), digest_size=8)
     for item in listing.items:
         stat = item.path.stat()
         digest.update(
-            repr((item.name, item.label, item.split, stat.st_size, stat.st_mtime_ns)).encode()
+            repr(
+                (item.name, item.label, item.split, item.extra, stat.st_size, stat.st_mtime_ns)
+            ).encode()
         )
     return digest.hexdigest()
 
@@ -173,10 +188,13 @@ def _read(file: Path) -> Index | None:
 
 
 def _write(index: Index, file: Path) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(asdict(index)))
-    os.replace(temporary, file)  # a reader sees the whole file or none
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(asdict(index)))
+        os.replace(temporary, file)  # a reader sees the whole file or none
+    except OSError as error:
+        log.warning("the index cannot be kept (%s); paths.cache= names another place", error)
 
 
 def _look(item: Item, max_pixels: int, near_copies: bool) -> tuple[dict, Description | None, tuple]:
@@ -200,8 +218,18 @@ def _look(item: Item, max_pixels: int, near_copies: bool) -> tuple[dict, Descrip
     return row, description, header.quantization
 
 
-def _build(name, root, listing, max_pixels, near_copies, workers, progress) -> Index:
-    def look(item: Item):
+def _build(
+    name: str,
+    root: Path,
+    listing: Listing,
+    max_pixels: int,
+    near_copies: bool,
+    workers: int | None,
+    progress: Callable[[int, int], None] | None,
+) -> Index:
+    """The one streaming pass; a file that cannot be read becomes a line in `corrupt`."""
+
+    def look(item: Item) -> tuple | str:
         try:
             return _look(item, max_pixels, near_copies)
         except (DecodeError, OSError) as error:
@@ -233,7 +261,7 @@ def _build(name, root, listing, max_pixels, near_copies, workers, progress) -> I
 
 def _pairs(name: str, names: list[str], descriptions: list[Description]) -> list[tuple]:
     found = {(p.a, p.b): (p.kind, p.method) for p in find_pairs(descriptions)}
-    known = Path(__file__).parent / "pairs" / f"{name}.csv"
+    known = _known_pairs(name)
     if known.exists():  # what somebody saw goes before what was computed
         by_name = {Path(entry).name: at for at, entry in enumerate(names)}
         found |= {(a, b): (kind, "listed") for a, b, kind in listed_pairs(by_name, known)}

@@ -2,7 +2,6 @@
 
 import inspect
 import logging
-import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,8 +15,32 @@ from detector.data.index import Index, load_index
 from detector.data.sources import SOURCES, list_items
 from detector.data.split import PARTS, check_parts, deal, split_parts
 from detector.errors import UserError
+from detector.rules import check, either, flag, mapping, nothing, number, one_of, text, whole
 
 log = logging.getLogger(__name__)
+
+DATA_RULES = {
+    "name": text,
+    "source": one_of(*SOURCES),
+    "root": text,
+    "kaggle": either(nothing, text),
+    "page": either(nothing, text),
+    "counts": either(nothing, mapping),
+    "max_pixels": whole(1),
+    "skip_corrupt": flag,
+    "near_copies": flag,
+    "cache_gb": number(0),
+    "batch_size": whole(1),
+    "num_workers": either(whole(0), one_of("auto")),
+    "start_method": one_of(None, "fork", "spawn", "forkserver"),
+    "split": mapping,
+    "split.fractions": mapping,
+    **{f"split.fractions.{part}": number(0, above=True) for part in PARTS},
+    "split.folds": either(nothing, whole(3)),
+    "split.fold": whole(0),
+    "split.seed": whole(0),
+    "split.by_group": flag,
+}
 
 
 @dataclass
@@ -46,7 +69,7 @@ def load_set(
     Raises:
         UserError: The set is missing, unreadable or cannot be split as asked.
     """
-    check_data(cfg)
+    check(cfg, DATA_RULES, "data.")
     # A set's own settings are the keyword arguments of its index function.
     own = list(inspect.signature(SOURCES[cfg.source]).parameters)[1:]
     plain = OmegaConf.to_container(cfg, resolve=True)
@@ -74,25 +97,6 @@ def load_set(
     parts = own_parts(index, cfg.split) if any(index["split"]) else _dealt(index, cfg.split)
     log.info("split: %s", ", ".join(f"{n} {p}" for p, n in part_sizes(parts).items()))
     return FaceSet(index, parts)
-
-
-def check_data(cfg: DictConfig) -> None:
-    """Refuse settings of the data group that make no sense.
-
-    Raises:
-        UserError: Names the setting and what it may be.
-    """
-    if cfg.source not in SOURCES:
-        raise UserError(f"data.source={cfg.source}: choose one of {', '.join(SOURCES)}")
-    if not isinstance(cfg.max_pixels, int) or cfg.max_pixels < 1:
-        raise UserError(f"data.max_pixels={cfg.max_pixels}: give a number of pixels above 0")
-    for key in ("skip_corrupt", "near_copies"):
-        if not isinstance(cfg[key], bool):
-            raise UserError(f"data.{key}={cfg[key]}: give true or false")
-    if not isinstance(cfg.cache_gb, (int, float)) or not 0 <= cfg.cache_gb < math.inf:
-        raise UserError(f"data.cache_gb={cfg.cache_gb}: give a size of at least 0, in GB")
-    if cfg.start_method not in (None, "fork", "spawn", "forkserver"):
-        raise UserError(f"data.start_method={cfg.start_method}: choose fork, spawn or forkserver")
 
 
 def part_sizes(parts: np.ndarray) -> dict[str, int]:

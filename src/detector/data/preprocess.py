@@ -57,8 +57,9 @@ class Preprocess:
                 isinstance(v, (int, float)) and low <= v < 1e3 for v in values
             )
 
-        object.__setattr__(self, "mean", tuple(self.mean))
-        object.__setattr__(self, "std", tuple(self.std))
+        for name in ("mean", "std"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, tuple(value) if isinstance(value, (list, tuple)) else ())
         whole = isinstance(self.size, int) and not isinstance(self.size, bool)
         check(whole and 16 <= self.size <= 4096, "size", "give a side between 16 and 4096 pixels")
         check(self.fit in _FITS, "fit", f"choose one of {', '.join(_FITS)}")

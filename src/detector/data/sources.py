@@ -28,7 +28,7 @@ from detector.errors import UserError
 log = logging.getLogger(__name__)
 
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-PARTS = ("eye_left", "eye_right", "nose", "mouth")
+FACE_PARTS = ("eye_left", "eye_right", "nose", "mouth")
 
 _PAIR = ("fake", "real")
 _CIPLAB_FAKE = re.compile(r"(easy|mid|hard)_")
@@ -101,7 +101,7 @@ def ciplab(root: Path) -> Listing:
     """Real and Fake Face Detection: `training_real`, `training_fake`.
 
     Kaggle's archive holds the set twice; the shallowest complete copy is taken. `extra`
-    has `difficulty` (easy, mid, hard; empty for reals) and, for each of `PARTS`, 1 where
+    has `difficulty` (easy, mid, hard; empty for reals) and, for each of `FACE_PARTS`, 1 where
     the file name says that it was swapped, 0 where not, -1 where the name is malformed.
     Left and right are the viewer's.
     """
@@ -109,11 +109,11 @@ def ciplab(root: Path) -> Listing:
 
     def extra(stem: str) -> dict[str, str | int]:
         difficulty, bits = _CIPLAB_FAKE.match(stem), _CIPLAB_PARTS.fullmatch(stem)
-        parts = map(int, bits[1]) if bits else (-1,) * len(PARTS)
-        named = dict(zip(PARTS, parts, strict=True))
+        parts = map(int, bits[1]) if bits else (-1,) * len(FACE_PARTS)
+        named = dict(zip(FACE_PARTS, parts, strict=True))
         return {"difficulty": difficulty[1] if difficulty else "", **named}
 
-    whole = {"difficulty": "", **dict.fromkeys(PARTS, 0)}
+    whole = {"difficulty": "", **dict.fromkeys(FACE_PARTS, 0)}
     items = _items(base, fake, 0, extra=extra) + _items(base, real, 1, extra=lambda _: dict(whole))
     return _listing(base, items)
 

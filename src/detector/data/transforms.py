@@ -60,6 +60,8 @@ class _Affine(v2.Transform):
 
 
 def _crop(size: int, *, scale: float) -> v2.Transform:
+    if not 0 < scale <= 1:
+        raise ValueError("scale is the least share of the picture, above 0 and at most 1")
     return v2.RandomResizedCrop(size, scale=(scale, 1.0), ratio=(0.9, 1.1), antialias=True)
 
 
@@ -72,6 +74,8 @@ class _Downscale(v2.Transform):
 
     def __init__(self, low: float) -> None:
         super().__init__()
+        if not 0 < low <= 1:
+            raise ValueError("low is the least factor, above 0 and at most 1")
         self.low = low
 
     def make_params(self, flat_inputs: list) -> dict:
@@ -116,6 +120,20 @@ class Augment:
         self.seed = seed
         self.names = [str(step.get("step")) for step in steps]
         self._transforms = [self._build(dict(step), size) for step in steps]
+        for transform, step in zip(self._transforms, steps, strict=True):
+            self._try(transform, step, size)
+
+    @staticmethod
+    def _try(transform: v2.Transform, step: Mapping, size: int) -> None:
+        # Some settings are refused only at work, which for a rare step is hours into a run.
+        inner = transform.transforms[0] if isinstance(transform, v2.RandomApply) else transform
+        state = torch.get_rng_state()
+        try:
+            inner(torch.zeros(3, size, size, dtype=torch.uint8))
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise UserError(f"augment.steps: {dict(step)}: {error}") from error
+        finally:
+            torch.set_rng_state(state)
 
     @staticmethod
     def _build(step: dict, size: int) -> v2.Transform:

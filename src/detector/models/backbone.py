@@ -24,6 +24,9 @@ def timm_network(name: str, size: int, classes: int, **options) -> nn.Module:
         near = difflib.get_close_matches(name, timm.list_models(), n=3)
         hint = f"did you mean {', '.join(near)}?" if near else "see timm.list_models()"
         raise UserError(f"model.net.name={name}: timm has no such network; {hint}")
+    files = [key for key in options if key == "checkpoint_path" or key.startswith("pretrained")]
+    if files:  # a checkpoint's card comes through here: it must not make timm open a file
+        raise UserError(f"model.net.{files[0]}: weights from files are no option of a network")
     fixed = timm.get_pretrained_cfg(name)
     if fixed is not None and fixed.fixed_input_size:
         options["img_size"] = size  # vision transformers size their position embedding by it

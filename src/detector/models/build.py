@@ -36,6 +36,7 @@ def build_network(name: str, *, size: int, classes: int, **options) -> nn.Module
             f"model.net of {name} takes exactly {', '.join(valid)}; got {', '.join(options)}"
         )
     for key, value in options.items():
-        if not isinstance(value, (int, float)) or not 0 <= value < 1:
+        fine = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1
+        if key.endswith("dropout") and not fine:
             raise UserError(f"model.net.{key}={value}: dropout must be at least 0 and below 1")
     return network(size, classes, **options)

@@ -33,16 +33,19 @@ class Checkpoints(Checkpoint):
         self.folder, self.monitor, self.mode = folder, monitor, mode
         self.best_rank: list[float] | None = None
         self.best_epoch: int | None = None  # counted from 1
+        self.stopped = False  # early stopping ended the training
 
     def state_dict(self) -> dict:
-        return {"rank": self.best_rank, "epoch": self.best_epoch, "monitor": self.monitor}
+        return {"rank": self.best_rank, "epoch": self.best_epoch, "stopped": self.stopped}
 
     def load_state_dict(self, state_dict: dict) -> None:
-        if state_dict["monitor"] == self.monitor and (self.folder / "best.ckpt").exists():
-            self.best_rank, self.best_epoch = state_dict["rank"], state_dict["epoch"]
+        self.best_rank, self.best_epoch = state_dict["rank"], state_dict["epoch"]
+        self.stopped = state_dict["stopped"]
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if not (self.folder / "last.ckpt").exists():
+        if self.stopped:  # killed after early stopping, before the results were written
+            trainer.should_stop = True
+        elif not (self.folder / "last.ckpt").exists():
             self._save(trainer, "last.ckpt", weights_only=False)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -52,6 +55,7 @@ class Checkpoints(Checkpoint):
         if all(map(math.isfinite, rank)) and (self.best_rank is None or rank > self.best_rank):
             self.best_rank, self.best_epoch = rank, trainer.current_epoch + 1
             self._save(trainer, "best.ckpt", weights_only=True)
+        self.stopped = trainer.should_stop
         self._save(trainer, "last.ckpt", weights_only=False)
 
     def _save(self, trainer: L.Trainer, name: str, weights_only: bool) -> None:

@@ -1,16 +1,64 @@
-"""What can be wrong in a config, said before anything is read or trained."""
+"""What can be wrong in a training's config or in the checkpoint that it goes on from."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from detector.data.load import DATA_RULES
 from detector.errors import UserError
-from detector.run.optim import check_optimizer
+from detector.rules import check, either, flag, mapping, mappings, nothing, number, one_of, whole
+from detector.rules import text as text_rule
+from detector.run.hardware import ACCELERATORS, PRECISIONS
+from detector.run.optim import OPTIMIZERS, SCHEDULES
+from detector.run.progress import KINDS
 
 MONITORS = tuple(f"{p}/{m}" for p in ("val", "train") for m in ("auroc", "accuracy", "loss"))
+
+GROUPS = "model data augment trainer optimizer schedule select early_stopping metrics paths"
+RULES = (
+    dict.fromkeys(GROUPS.split(), mapping)
+    | {
+        "seed": whole(0, 2**32 - 1),
+        "ckpt_path": either(nothing, text_rule),
+        "evaluate_test": flag,
+        "progress": one_of(*KINDS),
+        "optimizer.name": one_of(*OPTIMIZERS),
+        "optimizer.lr": number(0, above=True),
+        "optimizer.weight_decay": number(0),
+        "schedule.name": one_of(*SCHEDULES),
+        "schedule.warmup_epochs": number(0),
+        "select.monitor": one_of(*MONITORS),
+        "select.mode": one_of("max", "min"),
+        "early_stopping.patience": either(nothing, whole(1)),
+        "early_stopping.min_delta": number(0),
+        "metrics.threshold": number(0, 1, above=True),
+        "metrics.replicates": whole(100, 10**6),
+        "trainer.max_epochs": whole(1),
+        "trainer.accelerator": one_of(*ACCELERATORS),
+        "trainer.precision": one_of(*PRECISIONS),
+        "trainer.accumulate_grad_batches": whole(1),
+        "trainer.gradient_clip_val": either(nothing, number(0, above=True)),
+        "trainer.limit_train_batches": either(whole(1), number(0, 1, above=True)),
+        "paths.runs": text_rule,
+        "paths.cache": text_rule,
+        "model.name": text_rule,
+        "model.net": mapping,
+        "model.net.name": text_rule,
+        "model.preprocess": mapping,
+        "augment.name": text_rule,
+        "augment.steps": mappings,
+    }
+    | {f"data.{key}": rule for key, rule in DATA_RULES.items()}
+)
+
+# What may differ when a training goes on: where things lie and how long it takes.
+FREE = ("paths", "progress", "ckpt_path", "data_root", "trainer", "data")
+FIXED_IN = {
+    "data": ("batch_size",),
+    "trainer": ("accumulate_grad_batches", "gradient_clip_val", "limit_train_batches"),
+}
 
 
 def check_config(cfg: DictConfig) -> None:
@@ -19,43 +67,15 @@ def check_config(cfg: DictConfig) -> None:
     Raises:
         UserError: Names the setting and what it may be.
     """
-
-    def whole(key: str, low: int, optional: bool = False) -> None:
-        node = cfg
-        for step in key.split("."):
-            node = node[step]
-        fine = isinstance(node, int) and not isinstance(node, bool) and node >= low
-        if not fine and not (optional and node is None):
-            raise UserError(f"{key}={node}: give a whole number of at least {low}")
-
-    whole("seed", 0)
-    whole("trainer.max_epochs", 1)
-    whole("trainer.accumulate_grad_batches", 1)
-    whole("early_stopping.patience", 1, optional=True)
-    whole("metrics.replicates", 100)
-    whole("data.split.seed", 0)
-    check_optimizer(cfg.optimizer, cfg.schedule)
-    if cfg.select.monitor not in MONITORS:
-        raise UserError(f"select.monitor={cfg.select.monitor}: choose one of {', '.join(MONITORS)}")
+    check(cfg, RULES)
     wanted = "min" if cfg.select.monitor.endswith("loss") else "max"
     if cfg.select.mode != wanted:
         raise UserError(f"select.mode={cfg.select.mode}: {cfg.select.monitor} wants {wanted}")
-    threshold = cfg.metrics.threshold
-    if not isinstance(threshold, (int, float)) or not 0 < threshold < 1:
-        raise UserError(f"metrics.threshold={threshold}: give a number between 0 and 1")
-    limit = cfg.trainer.limit_train_batches
-    if isinstance(limit, bool) or not isinstance(limit, (int, float)) or limit <= 0:
-        raise UserError(f"trainer.limit_train_batches={limit}: give a share or a number above 0")
-    clip = cfg.trainer.gradient_clip_val
-    if clip is not None and (
-        isinstance(clip, bool) or not isinstance(clip, (int, float)) or clip <= 0
-    ):
-        raise UserError(f"trainer.gradient_clip_val={clip}: give null or a number above 0")
-    delta = cfg.early_stopping.min_delta
-    if isinstance(delta, bool) or not isinstance(delta, (int, float)) or delta < 0:
-        raise UserError(f"early_stopping.min_delta={delta}: give a number of at least 0")
-    if not isinstance(cfg.evaluate_test, bool):
-        raise UserError(f"evaluate_test={cfg.evaluate_test}: give true or false")
+    if cfg.schedule.warmup_epochs >= cfg.trainer.max_epochs:
+        raise UserError(
+            f"schedule.warmup_epochs={cfg.schedule.warmup_epochs}: must be below"
+            f" trainer.max_epochs={cfg.trainer.max_epochs}"
+        )
 
 
 def class_weights(
@@ -76,13 +96,33 @@ def class_weights(
     if setting == "balanced":
         counts = np.bincount(labels[parts == "train"], minlength=2)
         return tuple(float(counts.sum() / (2 * count)) for count in counts)
+    positive, _ = number(0, above=True)
     if (
         isinstance(setting, (list, tuple, ListConfig))
         and len(setting) == 2
-        and all(isinstance(w, (int, float)) and 0 < w < math.inf for w in setting)
+        and all(map(positive, setting))
     ):
         return float(setting[0]), float(setting[1])
     raise UserError(f"class_weights={setting}: give null, balanced, or two numbers above 0")
+
+
+def fixed_settings(cfg: DictConfig) -> dict[str, object]:
+    """Settings that must not change within one training, flat, as plain data."""
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    kept = {key: value for key, value in plain.items() if key not in FREE}
+    for group, keys in FIXED_IN.items():
+        kept[group] = {key: plain[group][key] for key in keys}
+    flat: dict[str, object] = {}
+
+    def spread(prefix: str, value: object) -> None:
+        if isinstance(value, Mapping):
+            for key, inner in value.items():
+                spread(f"{prefix}.{key}" if prefix else str(key), inner)
+        else:
+            flat[prefix] = value
+
+    spread("", kept)
+    return flat
 
 
 def check_resume(checkpoint: dict, card: dict, path: Path, max_epochs: int) -> None:
@@ -95,7 +135,7 @@ def check_resume(checkpoint: dict, card: dict, path: Path, max_epochs: int) -> N
         max_epochs: Of the training that is asked for.
 
     Raises:
-        UserError: It holds weights only, or another network, set or split.
+        UserError: It holds weights only, or another network, set, split or setting.
     """
     if "optimizer_states" not in checkpoint:
         raise UserError(f"ckpt_path={path} holds weights only: go on from the last.ckpt beside it")
@@ -112,6 +152,13 @@ def check_resume(checkpoint: dict, card: dict, path: Path, max_epochs: int) -> N
                 f"ckpt_path={path} comes from another {what} ({theirs.get(key)}, not {card[key]}):"
                 " repeat the command that made it, and add ckpt_path"
             )
+    before, now = theirs.get("settings", {}), card["settings"]
+    for key in sorted(set(before) | set(now)):
+        if before.get(key) != now.get(key):
+            raise UserError(
+                f"{key}={now.get(key)}, but ckpt_path={path} was trained with {before.get(key)}:"
+                " a training goes on as it began; leave out ckpt_path to start another"
+            )
     # Lightning counts an epoch as done only after the moment at which last.ckpt is written.
     trained = checkpoint["epoch"] + (checkpoint["global_step"] > 0)
     if trained > max_epochs:
@@ -121,3 +168,8 @@ def check_resume(checkpoint: dict, card: dict, path: Path, max_epochs: int) -> N
         )
     if path.parent.name != "checkpoints":
         raise UserError(f"ckpt_path={path}: it must lie in the checkpoints/ of its run folder")
+    best = checkpoint.get("callbacks", {}).get("Checkpoints", {}).get("epoch")
+    if best is not None and not (path.parent / "best.ckpt").is_file():
+        raise UserError(
+            f"{path.parent} lacks best.ckpt, of epoch {best}: put it back or start anew"
+        )

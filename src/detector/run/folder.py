@@ -64,13 +64,13 @@ def point_latest(runs: Path, folder: Path) -> None:
     """Let `<runs>/latest` point at a run, in one step; a text file where links are refused."""
     link, temporary = runs / "latest", runs / f".latest.{os.getpid()}"
     target = os.path.relpath(folder, runs)
+    if link.is_dir() and not link.is_symlink():
+        raise UserError(f"{link} is a folder, but should point at the newest run: move it away")
     temporary.unlink(missing_ok=True)
     try:
         temporary.symlink_to(target, target_is_directory=True)
     except OSError:
         temporary.write_text(target)
-    if link.is_dir() and not link.is_symlink():
-        raise UserError(f"{link} is a folder, but should point at the newest run: move it away")
     os.replace(temporary, link)
 
 
@@ -101,11 +101,24 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence]) -> No
 
 
 def write_config(folder: Path, cfg: DictConfig) -> None:
-    """The resolved config, as `config.yaml`."""
-    (folder / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True))
+    """The resolved config, as `config.yaml`; of a resumed run with the newest settings."""
+    with _replacing(folder / "config.yaml") as file:
+        file.write(OmegaConf.to_yaml(cfg, resolve=True))
+
+
+def write_provenance(folder: Path, known: Mapping) -> None:
+    """`environment.json`; each resumption is added under `resumed`."""
+    path = folder / "environment.json"
+    try:
+        first = json.loads(path.read_text())
+        known = first | {"resumed": [*first.get("resumed", []), dict(known)]}
+    except (FileNotFoundError, ValueError):
+        pass
+    write_json(path, known)
 
 
 def _git(*arguments: str) -> str | None:
+    """What git says of the repository that this file is tracked in; None without one."""
     try:
         done = subprocess.run(
             ["git", "-C", str(Path(__file__).parent), *arguments],
@@ -131,12 +144,14 @@ def provenance(hardware: Mapping) -> dict:
     Args:
         hardware: What was chosen to compute on; added as it is.
     """
-    changed = _git("status", "--porcelain")
+    # An installed package may lie inside somebody else's repository.
+    ours = _git("ls-files", "--error-unmatch", Path(__file__).name) is not None
+    changed = _git("status", "--porcelain") if ours else None
     return {
         "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "git": {
-            "revision": _git("rev-parse", "HEAD"),
+            "revision": _git("rev-parse", "HEAD") if ours else None,
             "uncommitted_changes": None if changed is None else bool(changed),
         },
         "packages": {name: _version(name) for name in _PACKAGES},

@@ -6,32 +6,8 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from detector.errors import UserError
-
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 SCHEDULES = ("none", "cosine")
-
-
-def check_optimizer(optimizer: Mapping, schedule: Mapping) -> None:
-    """Refuse settings that cannot train.
-
-    Raises:
-        UserError: A name is unknown or a number out of range.
-    """
-    if optimizer["name"] not in OPTIMIZERS:
-        raise UserError(
-            f"optimizer.name={optimizer['name']}: choose one of {', '.join(OPTIMIZERS)}"
-        )
-    for key, low in (("lr", 1e-12), ("weight_decay", 0)):
-        value = optimizer[key]
-        if not isinstance(value, (int, float)) or not low <= value < math.inf:
-            raise UserError(f"optimizer.{key}={value}: give a number of at least {low:g}")
-    if schedule["name"] not in SCHEDULES:
-        raise UserError(f"schedule.name={schedule['name']}: choose one of {', '.join(SCHEDULES)}")
-    if not isinstance(schedule["warmup_epochs"], (int, float)) or schedule["warmup_epochs"] < 0:
-        raise UserError(
-            f"schedule.warmup_epochs={schedule['warmup_epochs']}: give a number of at least 0"
-        )
 
 
 def rate_factor(step: int, *, total: int, warmup: int, cosine: bool) -> float:
@@ -52,7 +28,13 @@ def rate_factor(step: int, *, total: int, warmup: int, cosine: bool) -> float:
 
 
 def make_optimizer(
-    network: nn.Module, optimizer: Mapping, schedule: Mapping, steps: float, epochs: int
+    network: nn.Module,
+    optimizer: Mapping,
+    schedule: Mapping,
+    steps: float,
+    epochs: int,
+    *,
+    fused: bool,
 ) -> dict:
     """Optimizer and schedule as Lightning wants them.
 
@@ -62,13 +44,15 @@ def make_optimizer(
         schedule: `name`, `warmup_epochs`.
         steps: Optimizer steps of the whole training.
         epochs: Epochs of the whole training.
+        fused: Update in one pass over the weights where the device can; Lightning cannot
+            clip gradients in mixed precision then.
     """
     parameters = [p for p in network.parameters() if p.requires_grad]
     made = OPTIMIZERS[optimizer["name"]](
         parameters,
         lr=float(optimizer["lr"]),
         weight_decay=float(optimizer["weight_decay"]),
-        fused=parameters[0].device.type in ("cpu", "cuda"),  # one pass over the weights
+        fused=fused and parameters[0].device.type in ("cpu", "cuda"),
         **({"momentum": 0.9} if optimizer["name"] == "sgd" else {}),
     )
     if schedule["name"] == "none" and not schedule["warmup_epochs"]:

@@ -23,7 +23,7 @@ from detector.module import DetectorModule
 from detector.predictor import Predictor, make_card, read_checkpoint
 from detector.run import folder as run_folder
 from detector.run.checkpoints import Checkpoints
-from detector.run.checks import check_config, check_resume, class_weights
+from detector.run.checks import check_config, check_resume, class_weights, fixed_settings
 from detector.run.curves import gap_opened, plot_curves
 from detector.run.finish import hyperparameters, predict_parts, table, write_results
 from detector.run.hardware import choose_hardware
@@ -90,7 +90,7 @@ class Session:
             pin_memory=self.hardware.accelerator == "gpu",
         )
         card = make_card(network_args, self.preprocess, index.class_names, index.name)
-        card["split"] = self._split_digest()
+        card["split"], card["settings"] = self._split_digest(), fixed_settings(cfg)
         self.module = DetectorModule(
             network,
             card,
@@ -102,7 +102,7 @@ class Session:
             channels_last=self.hardware.channels_last,
         )
         self.resume, self.resume_step = self._resume(card)
-        self.runs = Path(cfg.paths.runs).expanduser().absolute()
+        self.runs = Path(cfg.paths.runs).expanduser().resolve()
         self.folder = (
             self.resume.parents[1]
             if self.resume
@@ -121,7 +121,7 @@ class Session:
     def _resume(self, card: dict) -> tuple[Path | None, int]:
         if self.cfg.ckpt_path is None:
             return None, 0
-        path = Path(self.cfg.ckpt_path).expanduser().absolute()
+        path = Path(self.cfg.ckpt_path).expanduser().resolve()  # not through runs/latest
         checkpoint = read_checkpoint(path)
         check_resume(checkpoint, card, path, self.cfg.trainer.max_epochs)
         return path, checkpoint["global_step"]
@@ -183,8 +183,7 @@ class Session:
             log.info(why)
         log.info("run folder: %s (%s images)", self.folder, sizes)
         run_folder.point_latest(self.runs, self.folder)
-        if self.resume is None:
-            self._write_inputs()
+        self._write_inputs()
         handler = signal.getsignal(signal.SIGINT)
         with warnings.catch_warnings():
             # Few loader processes are a choice here, explained in the log.
@@ -199,18 +198,24 @@ class Session:
                 if isinstance(stop, SystemExit) and not self.trainer.interrupted:
                     raise
                 raise Interrupted(self.last) from None
+            except ValueError as error:
+                if "more than 1 value per channel" not in str(error):
+                    raise
+                raise UserError(
+                    f"data.batch_size={self.cfg.data.batch_size}: the batch norm of this network"
+                    " needs batches of at least 2 images at this size"
+                ) from error
             finally:
                 signal.signal(signal.SIGINT, handler)  # Lightning leaves Ctrl-C switched off
 
     def _write_inputs(self) -> None:
         index, parts = self.faces.index, self.faces.parts
+        hardware = {
+            "accelerator": self.hardware.accelerator,
+            "precision": self.hardware.precision,
+        }
         run_folder.write_config(self.folder, self.cfg)
-        run_folder.write_json(
-            self.folder / "environment.json",
-            run_folder.provenance(
-                {"accelerator": self.hardware.accelerator, "precision": self.hardware.precision}
-            ),
-        )
+        run_folder.write_provenance(self.folder, run_folder.provenance(hardware))
         run_folder.write_csv(
             self.folder / "split.csv",
             ("path", "label", "group", "split"),
