@@ -2,6 +2,8 @@
 
 import os
 import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,7 +29,12 @@ def command(root: Path, out: Path, *overrides: str) -> list[str]:
 
 def environment() -> dict:
     source = str(Path(cli.__file__).parents[1])
-    return os.environ | {"PYTHONPATH": source, "PYTHONUNBUFFERED": "1", "HYDRA_FULL_ERROR": ""}
+    return os.environ | {
+        "PYTHONPATH": source,
+        "PYTHONUNBUFFERED": "1",
+        "HYDRA_FULL_ERROR": "",
+        "DETECTOR_DATA": "/a place",
+    }
 
 
 def call(arguments: list[str]) -> subprocess.CompletedProcess:
@@ -100,15 +107,19 @@ def test_sweep_makes_a_run_each(tiny_set, tmp_path):
 
 def test_ctrl_c_then_kill_then_the_printed_line(tiny_set, tmp_path):
     options = ["trainer.max_epochs=300", "progress=lines"]
-    process, _ = start(command(tiny_set, tmp_path, *options), until="epoch 1/300")
+    root = shutil.copytree(tiny_set, tmp_path / "my set")
+    process, _ = start(command(root, tmp_path, *options), until="epoch 1/300")
     process.send_signal(signal.SIGINT)
     rest = process.communicate(timeout=120)[0]
     assert process.returncode == 130 and "Traceback" not in rest
-    line = next(li for li in rest.splitlines() if li.startswith("python -m detector.train"))
-    last = Path(line.rpartition("ckpt_path=")[2])
+    line = next(li for li in rest.splitlines() if "python -m detector.train" in li)
+    words = shlex.split(line)  # as a shell would read it, spaces in the path and all
+    assert "DETECTOR_DATA=/a place" in words
+    words = words[words.index("python") :]
+    last = Path(words[-1].removeprefix("ckpt_path="))
     assert last.is_file()
 
-    again = [sys.executable, *line.split()[1:]]
+    again = [sys.executable, *words[1:]]
     process, _ = start(again, until="epoch 4/300")
     time.sleep(0.3)
     process.kill()

@@ -172,6 +172,75 @@ def test_a_run_killed_after_its_last_epoch_only_measures_again(tiny):
     assert longer["training"]["epochs"] == 3
 
 
+def test_early_stopping_survives_a_kill_before_the_results(tiny):
+    settings = ["trainer.max_epochs=30", "early_stopping.patience=1", "optimizer.lr=1e-9"]
+    first = train(tiny(*settings))
+    last = Path(first["folder"]) / "checkpoints" / "last.ckpt"
+    before = torch.load(last, weights_only=True)["state_dict"]
+    again = train(tiny(*settings, f"ckpt_path={last}"))
+    after = torch.load(last, weights_only=True)["state_dict"]
+    assert again["training"] == first["training"]
+    assert all(torch.equal(before[key], after[key]) for key in before)
+
+
+def test_going_on_through_runs_latest(tiny):
+    cfg = tiny()
+    first = train(cfg)
+    latest = Path(cfg.paths.runs) / "latest"
+    again = train(tiny(f"ckpt_path={latest}/checkpoints/last.ckpt", "trainer.max_epochs=3"))
+    assert again["folder"] == first["folder"] and latest.resolve() == Path(first["folder"])
+    known = json.loads((latest / "environment.json").read_text())
+    assert len(known["resumed"]) == 1
+    assert OmegaConf.load(latest / "config.yaml").trainer.max_epochs == 3
+
+
+@pytest.mark.parametrize(
+    "changed",
+    ["optimizer.lr=0.5", "optimizer.name=sgd", "seed=9", "data.batch_size=8", "augment=robust",
+     "schedule.name=cosine", "early_stopping.patience=3", "class_weights=balanced",
+     "evaluate_test=false", "trainer.gradient_clip_val=1.0"],
+)  # fmt: skip
+def test_a_training_goes_on_as_it_began(tiny, finished, changed):
+    _, metrics = finished
+    last = Path(metrics["folder"]) / "checkpoints" / "last.ckpt"
+    options = ["trainer.max_epochs=4", "augment=light", f"ckpt_path={last}"]
+    with pytest.raises(UserError, match="goes on as it began"):
+        Session(tiny(*[o for o in options if o.split("=")[0] != changed.split("=")[0]], changed))
+
+
+def test_a_lost_best_checkpoint_is_named(tiny):
+    folder = Path(train(tiny())["folder"]) / "checkpoints"
+    (folder / "best.ckpt").unlink()
+    with pytest.raises(UserError, match=r"lacks best\.ckpt, of epoch"):
+        Session(tiny(f"ckpt_path={folder}/last.ckpt", "trainer.max_epochs=3"))
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_gradients_are_clipped_in_any_precision(tiny, precision):
+    def moved(clip: str) -> float:
+        session = Session(
+            tiny("optimizer.name=sgd", f"trainer.precision={precision}", "trainer.max_epochs=1",
+                 f"trainer.gradient_clip_val={clip}")
+        )  # fmt: skip
+        before = [p.detach().clone() for p in session.module.parameters()]
+        session.fit()
+        after = session.module.parameters()
+        return sum(float((a - b).detach().norm()) for a, b in zip(after, before, strict=True))
+
+    assert moved("1e-6") < 1e-3 < moved("null")
+
+
+@pytest.mark.parametrize("batch_size, fits", [(11, True), (1, False)])
+def test_a_last_batch_of_one_image(tiny, batch_size, fits):
+    session = Session(tiny(f"data.batch_size={batch_size}", "trainer.max_epochs=1"))
+    if fits:  # 56 images: five batches, one image sits this epoch out
+        session.fit()
+        assert session.trainer.global_step == 5
+    else:
+        with pytest.raises(UserError, match=r"data\.batch_size=1"):
+            session.fit()
+
+
 def test_ctrl_c_keeps_last_ckpt_and_names_it(tiny, monkeypatch):
     session = Session(tiny())
     step = session.module.training_step
@@ -256,6 +325,31 @@ def test_loader_processes_change_nothing(tiny, method):
         ("trainer.gradient_clip_val=-1", "trainer.gradient_clip_val=-1"),
         ("trainer.limit_train_batches=0", "trainer.limit_train_batches=0"),
         ("evaluate_test=perhaps", "true or false"),
+        ("trainer.limit_train_batches=1.5", "trainer.limit_train_batches=1.5"),
+        ("paths.runs=null", "paths.runs=null"),
+        ("data.root=5", "data.root=5"),
+        ("ckpt_path=5", "ckpt_path=5"),
+        ("model.net.name=null", "model.net.name=null"),
+        ("model.preprocess.mean=0.5", "model.preprocess.mean"),
+        ("model.preprocess=null", "model.preprocess=null"),
+        ("model.net.checkpoint_path=x", "conv_dropout"),
+        ("augment.steps=null", "augment.steps=null"),
+        ("augment.steps=[flip]", "augment.steps="),
+        ("augment.steps=[{step: noise, p: 0.1, sigma: -1}]", "augment.steps"),
+        ("augment.steps=[{step: resize, p: 0.1, low: -3}]", "augment.steps"),
+        ("augment.steps=[{step: crop, scale: 0}]", "augment.steps"),
+        ("data.split.fractions=null", "data.split.fractions=null"),
+        ("data.split.fractions.val=abc", "data.split.fractions.val=abc"),
+        ("data.split.by_group=abc", "data.split.by_group=abc"),
+        ("data.split=null", "data.split=null"),
+        ("optimizer=null", "optimizer=null"),
+        ("optimizer.lr=true", "optimizer.lr=True"),
+        ("data.counts=5", "data.counts=5"),
+        ("data.classes={fake:5,real:[real]}", "classes"),
+        ("seed=99999999999999999999", "at most 4294967295"),
+        ("schedule.warmup_epochs=100", "below"),
+        ("data.batch_size=true", "data.batch_size=True"),
+        ("model.name=null", "model.name=null"),
     ],
 )
 def test_bad_values_get_one_clear_line(tiny, override, says):
@@ -280,10 +374,11 @@ def test_checkpoints_of_other_trainings_are_refused(tiny, finished):
         (f"ckpt_path={folder}/last.ckpt", "more than trainer.max_epochs"),
     ]:
         with pytest.raises(UserError, match=says):
-            Session(tiny(override))
-    for other in ("model=cnn3", "data.split.seed=5", "model.preprocess.fit=squash"):
+            Session(tiny(override, "augment=light"))
+    for other in ("model=cnn3", "data.split.seed=5", "model.preprocess.fit=squash",
+                  "data.split.by_group=false"):  # fmt: skip
         with pytest.raises(UserError, match="comes from another"):
-            Session(tiny(other, "trainer.max_epochs=4", "model.preprocess.size=32",
+            Session(tiny(other, "augment=light", "trainer.max_epochs=4", "model.preprocess.size=32",
                          f"ckpt_path={folder}/last.ckpt"))  # fmt: skip
 
 

@@ -33,7 +33,7 @@ RULES = (
         "select.mode": one_of("max", "min"),
         "early_stopping.patience": either(nothing, whole(1)),
         "early_stopping.min_delta": number(0),
-        "metrics.threshold": number(0, 1, above=True),
+        "metrics.threshold": number(1e-9, 1 - 1e-9),
         "metrics.replicates": whole(100, 10**6),
         "trainer.max_epochs": whole(1),
         "trainer.accelerator": one_of(*ACCELERATORS),

@@ -188,6 +188,7 @@ class Session:
         with warnings.catch_warnings():
             # Few loader processes are a choice here, explained in the log.
             warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+            warnings.filterwarnings("ignore", message=".*persistent_workers=True.*")
             warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*")
             try:
                 self.trainer.fit(
