@@ -216,7 +216,10 @@ def _two_classes(
     elif not isinstance(classes, Mapping) or len(classes) != 2:
         raise UserError(f"data.classes={classes} is not two: write {{fake:[a,b],real:[c]}}")
     else:
-        members = {str(k): v if isinstance(v, list) else [v] for k, v in classes.items()}
+        members = {
+            str(name): list(given) if isinstance(given, (list, tuple)) else [given] * (given is not None)
+            for name, given in classes.items()
+        }
     label_of: dict[str, int] = {}
     class_names = _fake_first(*members, root=root)
     for label, name in enumerate(class_names):
