@@ -216,10 +216,7 @@ def _two_classes(
     elif not isinstance(classes, Mapping) or len(classes) != 2:
         raise UserError(f"data.classes={classes} is not two: write {{fake:[a,b],real:[c]}}")
     else:
-        members = {
-            str(name): list(given) if isinstance(given, (list, tuple)) else [given] * (given is not None)
-            for name, given in classes.items()
-        }
+        members = {str(name): _several(given) for name, given in classes.items()}
     label_of: dict[str, int] = {}
     class_names = _fake_first(*members, root=root)
     for label, name in enumerate(class_names):
@@ -234,6 +231,13 @@ def _two_classes(
             raise UserError(f"data.classes gives {name!r} no folder: there is {found}")
     kinds = tuple(map(_kind, class_names))
     return (_PAIR if kinds == _PAIR else class_names), label_of
+
+
+def _several(given: object) -> list:
+    """A list as it is, nothing as an empty one, anything else as its one member."""
+    if isinstance(given, Sequence) and not isinstance(given, str):
+        return list(given)
+    return [] if given is None else [given]
 
 
 def _fake_first(a: str, b: str, *, root: Path) -> tuple[str, str]:
