@@ -10,11 +10,13 @@ import csv
 import json
 import re
 import shutil
+from datetime import datetime
 from pathlib import Path
 
 from omegaconf import OmegaConf
 
 from detector import cli
+from detector.data.load import load_set
 
 HERE = Path(__file__).parent
 NAMES = (
@@ -29,20 +31,30 @@ NAMES = (
 )
 
 
+def comparable(config: dict) -> dict:
+    """A resolved config without what changes neither weights nor scores."""
+    kept = {
+        k: v for k, v in config.items() if k not in ("paths", "progress", "ckpt_path", "data_root")
+    }
+    places = ("root", "num_workers", "start_method", "cache_gb")
+    return kept | {"data": {k: v for k, v in config["data"].items() if k not in places}}
+
+
 def newest_run(name: str) -> Path | None:
-    """The newest finished run folder with the settings of an experiment."""
+    """The newest finished run of an experiment: the same config, the same split as today."""
     cfg = cli.compose("train", [f"experiment={name}"])
+    wanted = comparable(OmegaConf.to_container(cfg, resolve=True))
     parent = Path(cfg.paths.runs) / "train" / f"{cfg.data.name}-{cfg.model.name}"
     for folder in sorted(parent.glob("*"), reverse=True):
         if not (folder / "metrics.json").is_file():
             continue
-        theirs = OmegaConf.load(folder / "config.yaml")
-        plain = OmegaConf.to_container(cfg, resolve=True)
-        keys = ("model", "augment", "optimizer", "schedule", "seed", "select", "class_weights")
-        same = all(theirs[key] == plain[key] for key in keys)
-        same &= theirs.data.split == plain["data"]["split"]
-        if same and theirs.trainer.max_epochs == plain["trainer"]["max_epochs"]:
-            return folder
+        if comparable(OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))) != wanted:
+            continue
+        faces = load_set(cfg.data, Path(cfg.paths.cache).expanduser())
+        today = dict(zip(faces.index["name"], faces.parts.tolist(), strict=True))
+        with open(folder / "split.csv") as file:
+            if {row["path"]: row["split"] for row in csv.DictReader(file)} == today:
+                return folder
     return None
 
 
@@ -55,9 +67,9 @@ def summary(name: str, folder: Path) -> dict:
     metrics = json.loads((folder / "metrics.json").read_text())
     with open(folder / "metrics.csv") as file:
         history = list(csv.DictReader(file))
-    seconds = (folder / "metrics.json").stat().st_mtime - (
-        folder / "environment.json"
-    ).stat().st_mtime
+    known = json.loads((folder / "environment.json").read_text())
+    started = datetime.strptime(known["started"], "%Y-%m-%dT%H:%M:%S%z").timestamp()
+    seconds = (folder / "metrics.json").stat().st_mtime - started
     target = HERE / name
     target.mkdir(exist_ok=True)
     for file in ("metrics.json", "metrics.csv", "curves.png"):
@@ -75,6 +87,7 @@ def summary(name: str, folder: Path) -> dict:
         "train / val accuracy, last epoch": f"{float(last['train/accuracy']):.3f} /"
         f" {float(last['val/accuracy']):.3f}",
         "gap opens": str(training["gap_opened"] or "–"),
+        "revision": known["git"]["revision"][:7],
     }
 
 

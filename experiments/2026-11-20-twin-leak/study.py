@@ -17,7 +17,7 @@ import numpy as np
 
 from detector import cli
 from detector.data.load import load_set
-from detector.evaluation.intervals import wilson
+from detector.evaluation.intervals import wilson_by_group
 from detector.evaluation.metrics import auroc
 from detector.train import train
 
@@ -79,6 +79,7 @@ def main(overrides: list[str]) -> None:
         with open(folder / "split.csv") as file:
             split = list(csv.DictReader(file))
         label = {row["path"]: int(row["label"]) for row in split}
+        group = {row["path"]: row["group"] for row in split}
         train_part = {row["path"] for row in split if row["split"] == "train"}
         with open(folder / "predictions.csv") as file:
             for row in csv.DictReader(file):
@@ -96,7 +97,7 @@ def main(overrides: list[str]) -> None:
     for title, wanted in [("all", kinds), *((one, [one]) for one in kinds)]:
         chosen = [row for row in rows if row[1] in wanted]
         hits = sum(row[4] for row in chosen)
-        low, high = wilson(hits, len(chosen))
+        low, high = wilson_by_group([row[4] for row in chosen], [row[5] for row in chosen], 0.95)
         per_fold = []
         for fold in range(FOLDS):
             part = [row for row in chosen if row[0] == fold]
