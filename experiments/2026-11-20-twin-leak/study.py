@@ -86,9 +86,9 @@ def main(overrides: list[str]) -> None:
                 if row["split"] == "test":
                     score, name = float(row["p_fake"]), row["path"]
                     right = (score >= 0.5) == (label[name] == 0)
-                    rows.append(
-                        (fold, kind(name, label, train_part, others), label[name], score, right)
-                    )
+                    which = kind(name, label, train_part, others)
+                    rows.append((fold, which, label[name], score, right, group[name]))
+    assert len(rows) == len(label), "the folds do not partition the set: delete twin-leak.json"
     lines = [
         "| test images | n | accuracy [95 %] | AUROC, mean of folds |",
         "| --- | --- | --- | --- |",
