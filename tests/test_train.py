@@ -10,6 +10,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from detector.errors import UserError
 from detector.predictor import Predictor
@@ -69,6 +70,22 @@ def test_run_folder_is_complete(finished):
     assert (Path(cfg.paths.runs) / "latest").resolve() == run.resolve()
     assert OmegaConf.load(run / "config.yaml").model.preprocess.size == 32
     assert json.loads((run / "environment.json").read_text())["packages"]["torch"]
+
+
+def test_tensorboard_holds_curves_pictures_and_hyperparameters(finished):
+    _, metrics = finished
+    folder = Path(metrics["folder"]) / "tensorboard"
+    held = {"scalars": set(), "images": set(), "tensors": set()}
+    for file in folder.glob("events*"):
+        tags = EventAccumulator(str(file)).Reload().Tags()
+        for kind in held:
+            held[kind] |= set(tags[kind])
+        plugins = EventAccumulator(str(file)).Reload().summary_metadata.values()
+        held["tensors"] |= {one.plugin_data.plugin_name for one in plugins}
+    assert {"train/samples", "val/confusion"} <= held["images"]
+    assert {"custom_scalars", "hparams"} <= held["tensors"]
+    assert {"lr", "gap/accuracy", "val/auroc", "fit/loss", "final/test_auroc"} <= held["scalars"]
+    assert "hp_metric" not in held["scalars"]
 
 
 def test_split_and_predictions_agree_with_the_metrics(finished):

@@ -179,7 +179,9 @@ def _mark(axes: Axes, epoch: int, text: str, color: str, dash: object, row: int)
     axes.annotate(
         text, (epoch, top), xycoords=axes.get_xaxis_transform(), color=color, fontsize=9,
         xytext=(-4 if flip else 4, -1), textcoords="offset points",
-        ha="right" if flip else "left", va="center", annotation_clip=False,
+        ha="right" if flip else "left", va="center", annotation_clip=False, zorder=5,
+        # Its own ground, where the other mark's line passes behind it.
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
     )  # fmt: skip
 
 
