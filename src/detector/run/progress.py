@@ -3,10 +3,12 @@
 import logging
 import sys
 import time
+from collections.abc import Callable
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback, RichProgressBar
-from rich.progress import track
+from rich.console import Console
+from rich.progress import Progress
 
 from detector.errors import UserError
 
@@ -59,17 +61,18 @@ def choose_progress(kind: str) -> tuple[str, list[Callback]]:
     return kind, callbacks[kind]
 
 
-def bar(kind: str, what: str):
+def bar(kind: str, what: str) -> Callable[[int, int], None] | None:
     """A function of (done, total) that moves a rich bar, or None where none is wanted."""
     if kind != "rich":
         return None
-    state: dict = {}
+    shown = Progress(console=Console())
+    task = shown.add_task(what)
 
     def move(done: int, total: int) -> None:
-        if "steps" not in state:
-            state["steps"] = iter(track(range(total + 1), description=what, total=total))
-        next(state["steps"], None)
+        if not shown.live.is_started:
+            shown.start()
+        shown.update(task, completed=done, total=total)
         if done == total:
-            next(state["steps"], None)
+            shown.stop()
 
     return move
