@@ -17,7 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 
 from detector.errors import UserError
 
@@ -61,7 +61,7 @@ def run(config: str, job: Callable[[DictConfig], object]) -> None:
             return job(cfg)
         except UserError as error:
             _leave(str(error))
-        except (MissingMandatoryValue, OmegaConfBaseException) as error:
+        except OmegaConfBaseException as error:
             _leave(explain(config, error, HydraConfig.get().overrides.task))
 
     debugging = os.environ.get("HYDRA_FULL_ERROR") == "1"
@@ -103,17 +103,15 @@ def explain(config: str, error: Exception, overrides: list[str]) -> str:
     unknown = re.search(r"Could not (?:override|append) '([^']+)'", text)
     if unknown:
         return _unknown_key(config, unknown.group(1), overrides)
-    if isinstance(error, MissingMandatoryValue):
-        key = re.search(r"full_key: (\S+)", text)
-        name = key.group(1) if key else text.splitlines()[0]
-        return f"{name} has no default: give {name}=..."
+    missing = re.search(r"Missing mandatory value: (\S+)", text)
+    if missing:
+        return f"{missing.group(1)} has no default: give {missing.group(1)}=..."
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     available = [at for at, line in enumerate(lines) if line.startswith("Available options in")]
     if available:
-        options = [
-            line for line in lines[available[0] + 1 :] if not line.startswith(("Config", "-"))
-        ]
-        return f"{lines[0]} {lines[available[0]]} {', '.join(options)}"
+        options = [li for li in lines[available[0] + 1 :] if not re.match("Config|.*provider=", li)]
+        where = f"In '{config}': "
+        return f"{lines[0].removeprefix(where)}; there is {', '.join(options)}"
     return " ".join(lines[:2])
 
 
