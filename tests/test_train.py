@@ -367,6 +367,7 @@ def test_loader_processes_change_nothing(tiny, method):
         ("schedule.warmup_epochs=100", "below"),
         ("data.batch_size=true", "data.batch_size=True"),
         ("model.name=null", "model.name=null"),
+        ("+model.net.size=5", "model.preprocess.size"),
     ],
 )
 def test_bad_values_get_one_clear_line(tiny, override, says):

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 DATA_RULES = {
     "name": text,
-    "source": one_of(*SOURCES),
+    "source": text,
     "root": text,
     "kaggle": either(nothing, text),
     "page": either(nothing, text),
@@ -70,6 +70,8 @@ def load_set(
         UserError: The set is missing, unreadable or cannot be split as asked.
     """
     check(cfg, DATA_RULES, "data.")
+    if cfg.source not in SOURCES:  # read now: a set may have been added since the import
+        raise UserError(f"data.source={cfg.source}: choose one of {', '.join(SOURCES)}")
     # A set's own settings are the keyword arguments of its index function.
     own = list(inspect.signature(SOURCES[cfg.source]).parameters)[1:]
     plain = OmegaConf.to_container(cfg, resolve=True)

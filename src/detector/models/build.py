@@ -27,6 +27,8 @@ def build_network(name: str, *, size: int, classes: int, **options) -> nn.Module
     """
     if not 16 <= size <= 4096:
         raise UserError(f"model.preprocess.size={size}: give a side between 16 and 4096 pixels")
+    if not isinstance(name, str):
+        raise UserError(f"model.net.name={name}: give the name of a network")
     if name not in NETWORKS:
         return timm_network(name, size, classes, **options)
     network = NETWORKS[name]

@@ -64,6 +64,8 @@ class Session:
             OmegaConf.to_container(cfg.model.preprocess, resolve=True)
         )
         network_args = OmegaConf.to_container(cfg.model.net, resolve=True, throw_on_missing=True)
+        for key in {"size", "classes"} & set(network_args):
+            raise UserError(f"model.net.{key}: the side is model.preprocess.size, classes are 2")
         torch.manual_seed(cfg.seed)
         network = build_network(**network_args, size=self.preprocess.size, classes=2)
         self.progress, progress_callbacks = choose_progress(cfg.progress)
