@@ -8,6 +8,7 @@ so that no figure there is typed by hand.
 
 import csv
 import json
+import math
 import re
 import shutil
 from datetime import datetime
@@ -17,6 +18,7 @@ from omegaconf import OmegaConf
 
 from detector import cli
 from detector.data.load import load_set
+from detector.evaluation.intervals import wilson
 
 HERE = Path(__file__).parent
 COLUMNS = [
@@ -29,6 +31,7 @@ COLUMNS = [
     "test F1",
     "test AUROC",
     "train / val accuracy, last epoch",
+    "gap, last epoch",
     "gap opens",
     "revision",
 ]
@@ -75,6 +78,18 @@ def shown(measure: dict) -> str:
     return f"{measure['value']:.3f} [{measure['low']:.3f}, {measure['high']:.3f}]"
 
 
+def gap(row: dict, n: int) -> str:
+    """Train minus validation accuracy; the measured train subset is as large as validation.
+
+    Newcombe's interval of a difference of proportions (1998, method 10).
+    """
+    train, val = float(row["train/accuracy"]), float(row["val/accuracy"])
+    (l1, u1), (l2, u2) = wilson(train * n, n), wilson(val * n, n)
+    low = train - val - math.hypot(train - l1, u2 - val)
+    high = train - val + math.hypot(u1 - train, val - l2)
+    return f"{train - val:.3f} [{low:.3f}, {high:.3f}]"
+
+
 def summary(name: str, folder: Path) -> dict:
     """One row of the table, and the run's small files copied here."""
     metrics = json.loads((folder / "metrics.json").read_text())
@@ -99,6 +114,7 @@ def summary(name: str, folder: Path) -> dict:
         "test AUROC": shown(metrics["test"]["auroc"]),
         "train / val accuracy, last epoch": f"{float(last['train/accuracy']):.3f} /"
         f" {float(last['val/accuracy']):.3f}",
+        "gap, last epoch": gap(last, metrics["val"]["n"]),
         "gap opens": str(training["gap_opened"] or "–"),
         "revision": known["git"]["revision"][:7],
     }
