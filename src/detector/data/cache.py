@@ -1,9 +1,9 @@
 """Decoded pixels, kept as one uint8 array on disk when they fit.
 
-Reading a row of a memory map costs a fortieth of decoding the JPEG. The file is
-named after everything that its content depends on, and appears under that name
-only when it is complete, so a process that dies while writing leaves nothing that
-another could mistake for it.
+Reading a row of a memory map costs far less than decoding a JPEG
+(benchmarks/loading.py). The file is named after everything that its content depends
+on, and appears under that name only when it is complete, so a process that dies
+while writing leaves nothing that another could mistake for it.
 """
 
 import contextlib
