@@ -152,7 +152,7 @@ ADDRESSES = re.compile(
             r"(py" + r"pi|python" + r"hosted)\.org",
             r"download\.py" + r"torch\.org",
             r"registry\.npm" + r"js\.org",
-            r"/work/" + r"(main|shared)\b",
+            r"/wo" + r"rk/(main|shared)\b",
             r"/opt/" + r"(wheels|pypi)",
             r"(?<![\w.}~])/(root|home/\w+|Users/\w+)/" + r"[\w.]",
         ]
@@ -165,7 +165,7 @@ ADDRESSES = re.compile(
     [
         "--index-url https://" + "pypi" + ".org/simple",
         "files.python" + "hosted.org",
-        "root: /work/" + "shared/data",
+        "root: /wo" + "rk/shared/data",
         "/ro" + "ot/.cache",
         "'/Users/" + "ann/faces'",
     ],
