@@ -58,7 +58,7 @@ def start(arguments: list[str], until: str) -> tuple[subprocess.Popen, str]:
 def test_help_lists_groups_and_options():
     done = call([sys.executable, "-m", "detector.train", "--help"])
     assert done.returncode == 0
-    for says in ("cnn6_plain", "hardfake", "140k", "robust", "mps", "max_epochs", "cnn2_hardfake"):
+    for says in ("cnn6_plain", "synthetic", "140k", "robust", "mps", "max_epochs", "cnn2_hardfake"):
         assert says in done.stdout
 
 
@@ -68,7 +68,7 @@ def test_help_lists_groups_and_options():
         (["trainer.max_epoch=3"], r"did you mean trainer\.max_epochs\?.*accelerator"),
         (["sed=1"], r"did you mean seed\?"),
         (["model=cnn9"], r"model/cnn9'; there is cnn2, cnn3, cnn6, cnn6_plain, timm$"),
-        (["data=cats"], "140k, ciplab, folder, hardfake"),
+        (["data=cats"], "140k, ciplab, folder, hardfake, synthetic"),
         (["experiment=none_such"], "cnn2_hardfake"),
         (["+data.colour=red", "nonsense"], "nonsense"),
         (["trainer.max_epochs="], "max_epochs"),

@@ -21,6 +21,7 @@ from omegaconf import OmegaConf
 
 from detector.data import fetch
 from detector.data.fetch import ensure
+from detector.data.load import MAKERS
 from detector.data.sources import SOURCES, list_items
 from detector.errors import UserError
 
@@ -433,7 +434,12 @@ def test_the_real_kagglehub_on_a_wrong_version(tmp_path, kaggle):
 @pytest.mark.parametrize("file", sorted(CONF.glob("*.yaml")), ids=lambda file: file.stem)
 def test_settings_of_each_set(file):
     settings = OmegaConf.load(file)
+    settings = settings.get("data", settings)  # a set may bring a group of its own settings too
     assert settings.name == file.stem and settings.source in SOURCES
+    if settings.source in MAKERS:  # nothing is fetched
+        assert OmegaConf.to_container(settings)["root"] == f"${{data_root}}/{file.stem}"
+        assert "kaggle" not in settings
+        return
     if settings.kaggle is None:
         assert OmegaConf.is_missing(settings, "root")
         return

@@ -3,7 +3,7 @@
 import inspect
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from detector.data.fetch import ensure
 from detector.data.index import Index, load_index
 from detector.data.sources import SOURCES, list_items
 from detector.data.split import PARTS, check_parts, deal, split_parts
+from detector.data.synthetic.make import make_set
 from detector.errors import UserError
 from detector.rules import check, either, flag, mapping, nothing, number, one_of, text, whole
 
@@ -42,6 +43,10 @@ DATA_RULES = {
     "split.by_group": flag,
 }
 
+# Sets that are made, not found or fetched, by their source. A maker takes the set's root and
+# `progress`, and the set's own settings as keyword arguments; it returns the folder.
+MAKERS: dict[str, Callable[..., Path]] = {"synthetic": make_set}
+
 
 @dataclass
 class FaceSet:
@@ -59,12 +64,12 @@ class FaceSet:
 def load_set(
     cfg: DictConfig, cache: Path, progress: Callable[[int, int], None] | None = None
 ) -> FaceSet:
-    """Find or fetch a set, index it, split it.
+    """Find, fetch or make a set, index it, split it.
 
     Args:
         cfg: The `data` group of the config.
         cache: Folder of caches.
-        progress: Called with files done and files in all while indexing.
+        progress: Called with files done and files in all, while making and then while indexing.
 
     Raises:
         UserError: The set is missing, unreadable or cannot be split as asked.
@@ -72,19 +77,21 @@ def load_set(
     check(cfg, DATA_RULES, "data.")
     if cfg.source not in SOURCES:  # read now: a set may have been added since the import
         raise UserError(f"data.source={cfg.source}: choose one of {', '.join(SOURCES)}")
-    # A set's own settings are the keyword arguments of its index function.
-    own = list(inspect.signature(SOURCES[cfg.source]).parameters)[1:]
     plain = OmegaConf.to_container(cfg, resolve=True)
-    options = {key: plain[key] for key in own if key in plain}
-    root = ensure(
-        cfg.name,
-        Path(cfg.root).expanduser(),
-        source=cfg.source,
-        kaggle=cfg.kaggle,
-        page=cfg.page,
-        counts=cfg.counts,
-        **options,
-    )
+    options = _own_settings(SOURCES[cfg.source], plain)
+    root = Path(cfg.root).expanduser()
+    if maker := MAKERS.get(cfg.source):
+        root = maker(root, **_own_settings(maker, plain) | {"progress": progress})
+    else:
+        root = ensure(
+            cfg.name,
+            root,
+            source=cfg.source,
+            kaggle=cfg.kaggle,
+            page=cfg.page,
+            counts=cfg.counts,
+            **options,
+        )
     listing = list_items(cfg.source, root, **options)
     index = load_index(
         cfg.name,
@@ -99,6 +106,12 @@ def load_set(
     parts = own_parts(index, cfg.split) if any(index["split"]) else _dealt(index, cfg.split)
     log.info("split: %s", ", ".join(f"{n} {p}" for p, n in part_sizes(parts).items()))
     return FaceSet(index, parts)
+
+
+def _own_settings(function: Callable, settings: Mapping) -> dict:
+    """A set's own settings are the keyword arguments of its index function or maker."""
+    own = list(inspect.signature(function).parameters)[1:]
+    return {key: settings[key] for key in own if key in settings}
 
 
 def part_sizes(parts: np.ndarray) -> dict[str, int]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from detector.data.synthetic.table import read_table
 from detector.data.tree import (
     SUFFIXES,
     LayoutError,
@@ -46,14 +47,15 @@ class Item:
         name: Its path below `Listing.root`, with forward slashes: the same everywhere.
         label: Index into `Listing.class_names`; 0 is fake.
         split: `train`, `val` or `test` where the set brings its own splits, else empty.
-        extra: What the set's file names tell beyond the label.
+        extra: What the set tells beyond the label, in its file names or beside them; of
+            the same keys for each item of a set, and of what JSON keeps as it is.
     """
 
     path: Path
     name: str
     label: int
     split: str = ""
-    extra: dict[str, str | int] = field(default_factory=dict, hash=False)
+    extra: dict[str, str | int | float | list] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,32 @@ def faces_140k(root: Path) -> Listing:
     return _listing(base, items, own_splits=("train", "val", "test"))
 
 
+def synthetic(root: Path) -> Listing:
+    """Faces rendered by `detector.data.synthetic`, laid out and named as ciplab's.
+
+    `extra` has what `ciplab` gives, nothing being swapped in reals, and what
+    `detector.data.synthetic.table.read_table` gives, reals having been treated too.
+
+    Raises:
+        LayoutError: The set is not below `root`.
+        UserError: Its faces.csv is missing or damaged, or is not about these files.
+    """
+    base, folders = find_layout(root, ("training_fake", "training_real"))
+    known = read_table(base)
+    items = []
+    for label, below in enumerate(folders):
+        for name in image_names(base, below):
+            if (face := known.pop(name, None)) is None:
+                raise UserError(f"{base}/faces.csv does not know {name}: move that file away")
+            swapped = (0 if label else int(bit) for bit in face["treated"])
+            extra = {"difficulty": "" if label else face["treatment"]}
+            extra |= zip(FACE_PARTS, swapped, strict=True)
+            items.append(Item(base / name, name, label, extra=extra | face))
+    if known:
+        raise UserError(f"{base} lacks {len(known)} files that faces.csv names: {min(known)} first")
+    return _listing(base, items)
+
+
 def folder(root: Path, classes: Mapping[str, Sequence[str] | str] | None = None) -> Listing:
     """Any tree `root/<class>/...`, or `root/<split>/<class>/...`.
 
@@ -194,6 +222,7 @@ SOURCES: dict[str, Callable[..., Listing]] = {
     "ciplab": ciplab,
     "hardfake": hardfake,
     "140k": faces_140k,
+    "synthetic": synthetic,
     "folder": folder,
 }
 

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from detector.data.cache import Pixels
 from detector.data.load import FaceSet
 from detector.evaluation.metrics import summarize
+from detector.evaluation.slices import COLUMNS, slices
 from detector.predictor import Predictor
 from detector.run.folder import write_csv, write_json
 
@@ -49,6 +50,9 @@ def write_results(
 ) -> dict:
     """Write predictions.csv and metrics.json.
 
+    Where the set's index has one of the columns of `slices.COLUMNS`, each part has
+    `by_<column>` too: what `slices` gives.
+
     Args:
         folder: The run folder.
         faces: The set and its split.
@@ -71,17 +75,15 @@ def write_results(
     ]
     write_csv(folder / "predictions.csv", ("path", "label", "split", score_name), rows)
     groups = np.asarray(index["group"])
-    metrics = {
-        part: summarize(
-            scores,
-            index.labels[members],
-            groups[members],
-            threshold=threshold,
-            replicates=replicates,
-            seed=seed,
-        )
-        for part, (members, scores) in scored.items()
-    }
+    settings = {"threshold": threshold, "replicates": replicates, "seed": seed}
+    metrics = {}
+    for part, (members, scores) in scored.items():
+        images = scores, index.labels[members], groups[members]
+        metrics[part] = summarize(*images, **settings)
+        for column, order in COLUMNS.items():
+            if column in index.columns:
+                values = [index[column][row] for row in members]
+                metrics[part][f"by_{column}"] = slices(*images, values, order=order, **settings)
     metrics |= {"class_names": list(index.class_names), "training": dict(training)}
     write_json(folder / "metrics.json", metrics)
     return metrics
@@ -108,17 +110,3 @@ def hyperparameters(cfg: DictConfig, metrics: Mapping) -> tuple[dict, dict]:
         if metrics[part][key]["value"] is not None
     }
     return chosen, final
-
-
-def table(metrics: Mapping) -> str:
-    """A few lines for the terminal: each measured part with its intervals."""
-    lines = []
-    for part in ("val", "test"):
-        if part in metrics:
-            shown = "   ".join(
-                f"{key} {measure['value']:.3f} [{measure['low']:.3f}, {measure['high']:.3f}]"
-                for key in HEADLINE
-                if (measure := metrics[part][key])["value"] is not None
-            )
-            lines.append(f"{part:>4} (n {metrics[part]['n']}): {shown}")
-    return "\n".join(lines)

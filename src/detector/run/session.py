@@ -25,11 +25,12 @@ from detector.run import folder as run_folder
 from detector.run.checkpoints import Checkpoints
 from detector.run.checks import check_config, check_resume, class_weights, fixed_settings
 from detector.run.curves import gap_opened, plot_curves
-from detector.run.finish import hyperparameters, predict_parts, table, write_results
+from detector.run.finish import hyperparameters, predict_parts, write_results
 from detector.run.hardware import choose_hardware
 from detector.run.history import History
 from detector.run.pictures import Pictures
 from detector.run.progress import bar, choose_progress
+from detector.run.report import table, where_next
 
 log = logging.getLogger(__name__)
 
@@ -271,5 +272,5 @@ class Session:
         for logger in self.trainer.loggers:
             logger.log_hyperparams(*hyperparameters(self.cfg, metrics))
             logger.finalize("success")
-        log.info("%s\n%s", self.folder, table(metrics))
+        log.info("\n%s\n\n%s", table(metrics), where_next(self.folder, self.runs))
         return metrics | {"folder": str(self.folder)}

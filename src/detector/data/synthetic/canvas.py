@@ -1,0 +1,186 @@
+"""Where each pixel lies on the face, and the few functions that shapes are made of.
+
+A head is a dome over its outline. Turning it slides every point by its depth times
+the sine of the angle, and leaves the outline where it is: exact for a sphere, and close
+enough for the small angles of portraits, while each pixel's place on the face stays a
+closed form, so that shapes are evaluated where they are seen and never resampled.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+
+import cv2
+import numpy as np
+
+from detector.data.synthetic.traits import Face, Shot
+
+# Angles (degrees; 0 to the side, 90 down to the chin) and radii of an average outline around
+# CENTER, and how jaw, chin, cheek and skull move them.
+CENTER_Y = 0.1
+_OUTLINE = (
+    (-90, 1.58, 0, 0, 0, 1), (-70, 1.50, 0, 0, 0, 1), (-50, 1.29, 0, 0, 0, 0.7),
+    (-30, 1.06, 0, 0, 0, 0.3), (-12, 0.97, 0, 0, 0.4, 0), (5, 0.965, 0, 0, 1, 0),
+    (20, 0.965, 0.3, 0, 1, 0), (35, 1.01, 0.9, 0, 0.5, 0), (50, 1.12, 1.2, 0, 0, 0),
+    (62, 1.27, 1, 0.3, 0, 0), (75, 1.45, 0.4, 0.8, 0, 0), (90, 1.56, 0, 1, 0, 0),
+)  # fmt: skip
+_TERMS = 7
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """Coordinates of each pixel, all float32 (size, size).
+
+    Args:
+        x, y: In the plane of the picture, units, upright with the head.
+        u, v: On the face as seen from the front.
+        rho: Distance from the head's centre, 1 on the outline.
+        edge: Signed distance from the outline, units, positive inside.
+        depth: Of the smooth head, units.
+        pixel: Size of one pixel, units.
+    """
+
+    face: Face
+    shot: Shot
+    size: int
+    x: np.ndarray
+    y: np.ndarray
+    u: np.ndarray
+    v: np.ndarray
+    rho: np.ndarray
+    edge: np.ndarray
+    depth: np.ndarray
+    pixel: float
+
+
+    def cut(self, inside: np.ndarray) -> tuple[tuple, "Canvas"]:
+        """The smallest box that holds the pixels asked for, bool (size, size), as a canvas.
+
+        Without any the box is empty.
+        """
+        rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
+        if not len(rows):
+            rows = columns = np.array([0, -1])
+        box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        names = ("x", "y", "u", "v", "rho", "edge", "depth")
+        return box, replace(self, **{name: getattr(self, name)[box] for name in names})
+
+
+def make_canvas(face: Face, shot: Shot, size: int) -> Canvas:
+    """Lays the face into a picture of size x size pixels."""
+    scale = shot.scale * size
+    columns, rows = np.meshgrid(
+        np.arange(size, dtype=np.float32) + 0.5 - shot.x * size,
+        np.arange(size, dtype=np.float32) + 0.5 - shot.y * size,
+    )
+    cos, sin = np.float32(np.cos(shot.roll) / scale), np.float32(np.sin(shot.roll) / scale)
+    x, y = cos * columns + sin * rows, cos * rows - sin * columns
+    rho, edge, depth = _head(face, x, y)
+    yaw, pitch = np.float32(np.sin(shot.yaw)), np.float32(np.sin(shot.pitch))
+    u, v = x - yaw * depth, y - pitch * depth
+    reach = depth + nose_reach(face, u, v)  # the nose stands out, so it slides further
+    return Canvas(face, shot, size, x, y, x - yaw * reach, y - pitch * reach, rho, edge, depth, 1 / scale)
+
+
+def place(face: Face, shot: Shot, size: int, points: Sequence) -> np.ndarray:
+    """Pixels at which points of the face are seen: the inverse of `Canvas.u`, `Canvas.v`.
+
+    Args:
+        points: (u, v) of each, units: (n, 2).
+
+    Returns:
+        (x, y) of each, pixels, 0 at the centre of the first: float64 (n, 2).
+    """
+    u, v = np.asarray(points, np.float64).T
+    x, y = u, v
+    for _ in range(25):
+        depth = _head(face, x, y)[2]
+        reach = depth + nose_reach(face, x - np.sin(shot.yaw) * depth, y - np.sin(shot.pitch) * depth)
+        # Half steps, since near the outline the depth is steep and whole ones would overshoot.
+        x = 0.5 * (x + u + np.sin(shot.yaw) * reach)
+        y = 0.5 * (y + v + np.sin(shot.pitch) * reach)
+    cos, sin, scale = np.cos(shot.roll), np.sin(shot.roll), shot.scale * size
+    columns = scale * (cos * x - sin * y) + shot.x * size - 0.5
+    return np.stack((columns, scale * (sin * x + cos * y) + shot.y * size - 0.5), axis=1)
+
+
+def nose_reach(face: Face, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """How far the nose stands out of the smooth head, units."""
+    tip = face.nose_length - 0.12
+    return np.float32(0.55 * face.nose_height) * bump(u, v, 0, tip - 0.05, 0.16, 0.26)
+
+
+def _head(face: Face, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    table, solve = _outline()
+    waves = solve @ (table[:, 1] + table[:, 2:] @ (face.jaw, face.chin, face.cheek, face.skull))
+    radius = np.sqrt(x * x + (y - CENTER_Y) ** 2) + np.float32(1e-6)
+    sine = (y - np.float32(CENTER_Y)) / radius
+    outline = np.full_like(sine, waves[0])
+    for wave in waves[1:]:
+        outline *= sine
+        outline += np.float32(wave)
+    rho = radius / outline
+    inside = np.maximum(1 - rho * rho, 0)
+    return rho, outline - radius, np.float32(0.9) * inside ** np.float32(0.6)
+
+
+@cache
+def _outline() -> tuple[np.ndarray, np.ndarray]:
+    """The table, and what turns its radii into a series in the sine of the angle.
+
+    Such a series is smooth, closed and the same on both sides.
+    """
+    table = np.array(_OUTLINE)
+    return table, np.linalg.pinv(np.vander(np.sin(np.radians(table[:, 0])), _TERMS))
+
+
+def bump(u: np.ndarray, v: np.ndarray, cu: float, cv: float, su: float, sv: float) -> np.ndarray:
+    """A Gaussian hill of height 1."""
+    a, b = (u - np.float32(cu)) * np.float32(1 / su), (v - np.float32(cv)) * np.float32(1 / sv)
+    return np.exp(np.float32(-0.5) * (a * a + b * b))
+
+
+def step(x: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Smoothly from 0 at low to 1 at high; low may be the larger."""
+    t = np.clip((x - np.float32(low)) * np.float32(1 / (high - low)), 0, 1)
+    return t * t * (3 - 2 * t)
+
+
+def over(image: np.ndarray, color: np.ndarray | tuple, alpha: np.ndarray) -> np.ndarray:
+    """Lays a colour, (3,) or (H, W, 3), over an image (H, W, 3)."""
+    alpha = alpha.astype(np.float32, copy=False)[..., None]
+    return image + alpha * (np.asarray(color, np.float32) - image)
+
+
+def cloud(
+    rng: np.random.Generator, x: np.ndarray, y: np.ndarray, cells: float, octaves: int = 3
+) -> np.ndarray:
+    """Smooth noise of about unit spread at each place.
+
+    Args:
+        rng: Of the noise.
+        x, y: Places, units, float32 (H, W).
+        cells: Lumps on a length of 4.4 units.
+        octaves: How many times finer lumps of half the height are added.
+
+    Returns:
+        float32 (H, W).
+    """
+    total = np.zeros_like(x)
+    for octave in range(octaves):
+        grid = rng.standard_normal((64, 64), dtype=np.float32)
+        every = np.float32(cells * 2**octave / 4.4)
+        total += cv2.remap(
+            grid, x * every + 32, y * every + 32, cv2.INTER_CUBIC, borderMode=cv2.BORDER_WRAP
+        ) * np.float32(0.5**octave)
+    return total
+
+
+def grain(x: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """A table of numbers read at any place, between its entries along straight lines."""
+    return np.interp(x, np.arange(len(table)), table).astype(np.float32)
+
+
+def linear(srgb: np.ndarray | tuple) -> np.ndarray:
+    """From display values to light, with the usual power of 2.2."""
+    return np.asarray(srgb, np.float32) ** np.float32(2.2)

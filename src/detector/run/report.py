@@ -1,0 +1,116 @@
+"""What the terminal says at the end of a training: the scores, and where to look next."""
+
+import re
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from rich.cells import cell_len, set_cell_size
+
+from detector.evaluation.slices import COLUMNS, in_order
+
+PARTS = {"val": "validation", "test": "test"}
+MEASURES = {"auroc": "AUROC", "accuracy": "accuracy", "f1": "F1", "ap": "average precision"}
+MADE_FOR = Path("runs", "train")  # the runs that `make tensorboard` shows
+LABEL, CELL, NAME = 26, 20, 14  # columns of the terminal: 72 in all
+
+
+def table(metrics: Mapping) -> str:
+    """Scores in rows, validation and test side by side, in at most 80 columns.
+
+    Kinds of fakes stand below what they are a part of: AUROC, and the share that is found.
+
+    Args:
+        metrics: As metrics.json holds it.
+    """
+    parts = [part for part in PARTS if part in metrics]
+    fake, real = (_shown(name, NAME) for name in metrics["class_names"])
+    kinds = list(_kinds(metrics, parts))
+
+    def of_kind(column: str, value: str) -> list[Mapping]:
+        return [metrics[part].get(f"by_{column}", {}).get(value, {}) for part in parts]
+
+    lines = [
+        _line("", [PARTS[part] for part in parts]),
+        _line("images", [metrics[part]["n"] for part in parts]),
+        _line(f"  {real}", [metrics[part]["n_real"] for part in parts]),
+        _line(f"  {fake}", [metrics[part]["n_fake"] for part in parts]),
+    ]
+    for kind in kinds:
+        numbers = [measured.get("n_fake", 0) for measured in of_kind(*kind)]
+        lines.append(_line("    {} {}".format(*kind), numbers))
+    for key, name in (MEASURES | {"recall": f"{fake} found"}).items():
+        lines.append(_line(name, [_measure(metrics[part][key]) for part in parts]))
+        for kind in kinds if key in ("auroc", "recall") else ():
+            measures = [_measure(measured.get(key)) for measured in of_kind(*kind)]
+            lines.append(_line("  {} {}".format(*kind), measures))
+    threshold = metrics[parts[0]]["threshold"]
+    lines += [
+        "",
+        "[low, high]: 95 % interval",
+        f"{fake} found: share of {fake} images with p_{fake} of {threshold:g} or more (recall)",
+    ]
+    if kinds:
+        columns = " and ".join(dict.fromkeys(column for column, _ in kinds))
+        lines.append(f"AUROC by {columns}: {fake} images of that kind against all {real} images")
+    return "\n".join(lines)
+
+
+def where_next(folder: Path, runs: Path) -> str:
+    """How to see the curves of all runs, and two files of this one.
+
+    Args:
+        folder: The run folder, absolute.
+        runs: Folder of all runs, absolute.
+    """
+    try:
+        here = Path.cwd()
+    except OSError:  # the working directory was deleted meanwhile
+        here = None
+    # A run that was moved elsewhere and went on there has no others around it.
+    curves = runs / "train" if folder.is_relative_to(runs / "train") else folder
+
+    def near(path: Path) -> str:
+        return str(path.relative_to(here) if here and path.is_relative_to(here) else path)
+
+    command = f"tensorboard --logdir {shlex.quote(near(curves))}"
+    if here and _has_target(here / "Makefile") and curves == (here / MADE_FOR).resolve():
+        command = "make tensorboard"
+    return "\n".join(
+        [
+            f"curves in a browser  {command}",
+            f"curves as a picture  {near(folder / 'curves.png')}",
+            f"score of each image  {near(folder / 'predictions.csv')}",
+        ]
+    )
+
+
+def _kinds(metrics: Mapping, parts: list[str]) -> Iterator[tuple[str, str]]:
+    for column, order in COLUMNS.items():
+        values = [value for part in parts for value in metrics[part].get(f"by_{column}", {})]
+        yield from ((column, value) for value in in_order(values, order))
+
+
+def _line(label: str, cells: Iterable[object]) -> str:
+    padded = (set_cell_size(str(cell), CELL) for cell in cells)
+    return "  ".join([set_cell_size(_shown(label, LABEL), LABEL), *padded]).rstrip()
+
+
+def _measure(measure: Mapping | None) -> str:
+    if measure is None or measure["value"] is None:
+        return "-"
+    return f"{measure['value']:.3f} [{measure['low']:.3f}, {measure['high']:.3f}]"
+
+
+def _shown(text: str, width: int) -> str:
+    """In one line of a terminal, cut where it is wider than `width` columns."""
+    text = "".join(letter if letter.isprintable() else "?" for letter in text)
+    return text if cell_len(text) <= width else set_cell_size(text, width - 1).rstrip() + "…"
+
+
+def _has_target(makefile: Path) -> bool:
+    try:
+        text = makefile.read_text(errors="replace")
+    except OSError:
+        return False
+    return re.search(r"^tensorboard\s*:", text, re.MULTILINE) is not None
