@@ -116,7 +116,8 @@ def explain(config: str, error: Exception, overrides: list[str]) -> str:
 
 
 def _unknown_key(config: str, key: str, overrides: list[str]) -> str:
-    kept = [o for o in overrides if o.partition("=")[0].lstrip("+~") != key]
+    written = [(override, override.partition("=")[0].lstrip("+~")) for override in overrides]
+    kept = [override for override, name in written if not f"{name}.".startswith(f"{key}.")]
     parent, _, name = key.rpartition(".")
     try:
         with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
@@ -125,6 +126,9 @@ def _unknown_key(config: str, key: str, overrides: list[str]) -> str:
         if not isinstance(node, DictConfig):
             raise ValueError
     except Exception:  # another override is wrong too; without it the options are unknown
+        top = key.split(".")[0]
+        for file in sorted(conf_dir().glob(f"*/{top}.yaml")):  # a group's own, when it is chosen
+            return f"{key}: {top} comes with {file.parent.name}={top}, which is not chosen here"
         return f"{key}: there is no such option; --help lists what there is"
     names = sorted(str(k) for k in node)
     near = difflib.get_close_matches(name, names, n=1)

@@ -71,7 +71,7 @@ class Session:
         network = build_network(**network_args, size=self.preprocess.size, classes=2)
         self.progress, progress_callbacks = choose_progress(cfg.progress)
         cache = Path(cfg.paths.cache).expanduser()
-        self.faces = load_set(cfg.data, cache, bar(self.progress, f"indexing {cfg.data.name}"))
+        self.faces = load_set(cfg.data, cache, bar(self.progress, f"preparing {cfg.data.name}"))
         index = self.faces.index
         self.pixels = load_pixels(
             index, self.preprocess, cache_gb=cfg.data.cache_gb, cache_dir=cache

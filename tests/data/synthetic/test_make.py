@@ -153,7 +153,7 @@ def test_rounding_favours_no_part():
 def test_the_same_settings_give_the_same_bytes(tmp_path, monkeypatch):
     first = made(tmp_path / "a", workers=1, n=9)
     second = made(tmp_path / "b", workers=4, n=9)
-    monkeypatch.setattr(make, "PROCESSES", True)
+    monkeypatch.setattr(make, "PROCESSES_FROM", 0)
     third = made(tmp_path / "c", workers=2, n=9)
     assert first.name == second.name == third.name
     assert contents(first) == contents(second) == contents(third)

@@ -52,7 +52,6 @@ class Canvas:
     depth: np.ndarray
     pixel: float
 
-
     def cut(self, inside: np.ndarray) -> tuple[tuple, "Canvas"]:
         """The smallest box that holds the pixels asked for, bool (size, size), as a canvas.
 
@@ -79,7 +78,9 @@ def make_canvas(face: Face, shot: Shot, size: int) -> Canvas:
     yaw, pitch = np.float32(np.sin(shot.yaw)), np.float32(np.sin(shot.pitch))
     u, v = x - yaw * depth, y - pitch * depth
     reach = depth + nose_reach(face, u, v)  # the nose stands out, so it slides further
-    return Canvas(face, shot, size, x, y, x - yaw * reach, y - pitch * reach, rho, edge, depth, 1 / scale)
+    return Canvas(
+        face, shot, size, x, y, x - yaw * reach, y - pitch * reach, rho, edge, depth, 1 / scale
+    )
 
 
 def place(face: Face, shot: Shot, size: int, points: Sequence) -> np.ndarray:
@@ -95,7 +96,9 @@ def place(face: Face, shot: Shot, size: int, points: Sequence) -> np.ndarray:
     x, y = u, v
     for _ in range(25):
         depth = _head(face, x, y)[2]
-        reach = depth + nose_reach(face, x - np.sin(shot.yaw) * depth, y - np.sin(shot.pitch) * depth)
+        reach = depth + nose_reach(
+            face, x - np.sin(shot.yaw) * depth, y - np.sin(shot.pitch) * depth
+        )
         # Half steps, since near the outline the depth is steep and whole ones would overshoot.
         x = 0.5 * (x + u + np.sin(shot.yaw) * reach)
         y = 0.5 * (y + v + np.sin(shot.pitch) * reach)

@@ -30,7 +30,10 @@ def eye(c: Canvas, image: np.ndarray, side: int) -> np.ndarray:
     rays = rng.standard_normal(48).astype(np.float32)
     angle = (np.arctan2(rb, ra) / (2 * np.pi) * 48) % 48
     ray = grain(angle, np.append(rays, rays[0]))
-    iris = linear(f.iris) * (0.95 + 0.16 * ray + 0.7 * bump(radius, radius * 0, 0.5, 0, 0.2, 1))[..., None]
+    iris = (
+        linear(f.iris)
+        * (0.95 + 0.16 * ray + 0.7 * bump(radius, radius * 0, 0.5, 0, 0.2, 1))[..., None]
+    )
     iris = iris * (1 - 0.65 * step(radius, 0.72, 1.0))[..., None]
     eyeball = over(white, iris, step(radius, 1 + aa, 1 - aa) * 0.97)
     eyeball = over(eyeball, (0.006, 0.006, 0.007), step(radius, 0.42 + 2 * aa, 0.42 - aa))
@@ -51,9 +54,15 @@ def eye(c: Canvas, image: np.ndarray, side: int) -> np.ndarray:
     past = np.maximum(a - 0.9, 0)
     lash = b - upper + 0.02 + 0.5 * past
     thick = (0.04 + 0.055 * f.lash) * (0.65 + 0.35 * a)
-    alpha = np.exp(-0.5 * (lash / np.maximum(thick, 0.02)) ** 2) * step(1.05 + 0.22 * f.lash - a, 0, 0.2)
+    alpha = np.exp(-0.5 * (lash / np.maximum(thick, 0.02)) ** 2) * step(
+        1.05 + 0.22 * f.lash - a, 0, 0.2
+    )
     part = over(part, dark, (0.55 + 0.4 * f.lash) * alpha * step(a, -1.08, -0.85))
-    below = np.exp(-0.5 * ((b - lower - 0.06) / 0.05) ** 2) * step(a, -0.4, 0.5) * step(1.08 - a, 0, 0.2)
+    below = (
+        np.exp(-0.5 * ((b - lower - 0.06) / 0.05) ** 2)
+        * step(a, -0.4, 0.5)
+        * step(1.08 - a, 0, 0.2)
+    )
     part = over(part, dark, 0.35 * f.lash * below)
     return part.astype(np.float32)
 
@@ -65,7 +74,7 @@ def brow(c: Canvas, image: np.ndarray, side: int) -> np.ndarray:
     rise = f.brow_arch * (1 - ((a - 0.3) / 1.1) ** 2) + f.brow_tilt * 0.3 * a
     b = c.v + f.brow_y + rise
     thick = f.brow_thick * np.clip(1.05 - 0.42 * np.maximum(a, -0.4), 0.25, 1.2)
-    band = np.exp(-np.abs(b / thick) ** 2.6) * step(a, -1.15, -0.85) * step(a, 1.2, 0.85)
+    band = np.exp(-(np.abs(b / thick) ** 2.6)) * step(a, -1.15, -0.85) * step(a, 1.2, 0.85)
     rng = np.random.default_rng(f.seed + 2 + side)
     strands = rng.standard_normal(220).astype(np.float32)
     hairs = grain((a * 26 + b * (60 + 90 * a)) % 219, strands)
@@ -97,28 +106,46 @@ def mouth(c: Canvas, image: np.ndarray) -> np.ndarray:
     m = np.float32(f.mouth_y) + lift
     arch = np.maximum(1 - a * a, 0)
     gap = f.mouth_open * arch
-    bow = 1 - 0.22 * np.exp(-0.5 * (a / 0.16) ** 2) + 0.12 * np.exp(-0.5 * ((np.abs(a) - 0.3) / 0.16) ** 2)
+    bow = (
+        1
+        - 0.22 * np.exp(-0.5 * (a / 0.16) ** 2)
+        + 0.12 * np.exp(-0.5 * ((np.abs(a) - 0.3) / 0.16) ** 2)
+    )
     top = m - gap * 0.5 - f.lip_upper * arch ** np.float32(0.8) * bow
     bottom = m + gap + f.lip_lower * arch ** np.float32(0.55) * (1 - 0.15 * np.abs(a))
     aa = 1.3 * c.pixel
-    lips = step(c.v - top, -aa, aa * 1.2) * step(bottom - c.v, -aa * 1.4, aa * 1.4) * step(1 - np.abs(a), -0.02, 0.12)
+    lips = (
+        step(c.v - top, -aa, aa * 1.2)
+        * step(bottom - c.v, -aa * 1.4, aa * 1.4)
+        * step(1 - np.abs(a), -0.02, 0.12)
+    )
     rng = np.random.default_rng(f.seed + 3)
     ridges = grain(np.clip(a * 40 + 60, 0, 119), rng.standard_normal(120))
     tint = linear(f.lip) / np.maximum(linear(f.skin), 1e-3)
     painted = image * tint * (1 + 0.06 * ridges[..., None])
     painted = painted * (1 - 0.22 * step(m - c.v, -0.01, f.lip_upper))[..., None]  # faces down
-    shine = bump(c.u, c.v, 0.1 * c.shot.light[0], f.mouth_y + gap.max() + 0.5 * f.lip_lower, 0.13, 0.022)
+    shine = bump(
+        c.u, c.v, 0.1 * c.shot.light[0], f.mouth_y + gap.max() + 0.5 * f.lip_lower, 0.13, 0.022
+    )
     painted = painted + (0.07 * shine)[..., None]
     image = over(image, painted.astype(np.float32), 0.93 * lips)
     if f.mouth_open > 0.012:
-        hole = step(c.v - (m - 0.5 * gap), -aa, aa) * step(m + gap - c.v, -aa, aa) * step(0.93 - np.abs(a), 0, 0.1)
+        hole = (
+            step(c.v - (m - 0.5 * gap), -aa, aa)
+            * step(m + gap - c.v, -aa, aa)
+            * step(0.93 - np.abs(a), 0, 0.1)
+        )
         image = over(image, (0.035, 0.012, 0.01), hole)
         tooth = np.abs(((a * f.mouth_width + 0.045) % 0.09) / 0.045 - 1)
         teeth = hole * step(m + 0.72 * gap - c.v, -aa, aa) * step(0.8 - np.abs(a), 0, 0.25)
         light = np.clip(1.1 - 0.55 * np.abs(a), 0, 1) * (1 - 0.25 * step(tooth, 0.75, 1.0))
         image = over(image, light[..., None] * np.array((0.62, 0.58, 0.5)), 0.92 * teeth)
     line = (c.v - m + 0.4 * gap) / (0.014 + 0.006 * f.age)
-    line = np.exp(-0.5 * line * line) * step(1.06 - np.abs(a), 0, 0.1) * (1 if f.mouth_open < 0.02 else 0.4)
+    line = (
+        np.exp(-0.5 * line * line)
+        * step(1.06 - np.abs(a), 0, 0.1)
+        * (1 if f.mouth_open < 0.02 else 0.4)
+    )
     image = over(image, linear(f.skin) * np.array((0.16, 0.06, 0.05)), 0.75 * line)
     corner = bump(np.abs(a), c.v, 1.0, f.mouth_y - 0.049 * f.smile, 0.07, 0.025)
     image = image * (1 - 0.4 * corner)[..., None]

@@ -18,7 +18,9 @@ def hair_behind(c: Canvas) -> np.ndarray:
     length = rng.uniform(1.0, 3.2)
     tips = grain(c.x * 8 + 32, rng.standard_normal(64))
     half = 1.0 + f.hair_volume + rng.uniform(-0.05, 0.3) * step(c.y, 0.0, 1.6)
-    half = half + 0.025 * np.sin(c.y * 5 + f.seed) - 0.35 * step(c.y, length - 0.7, length + 0.2) ** 2
+    half = (
+        half + 0.025 * np.sin(c.y * 5 + f.seed) - 0.35 * step(c.y, length - 0.7, length + 0.2) ** 2
+    )
     alpha = step(half - np.abs(c.x), -0.03, 0.05) * step(c.y, -0.6, -0.2)
     return (alpha * step(c.y + 0.06 * tips, length + 0.2, length)).astype(np.float32)
 
@@ -105,10 +107,16 @@ def lay_glasses(c: Canvas, image: np.ndarray) -> np.ndarray:
         ring = np.sqrt(a * a + (b * 1.06) ** 2) - 0.34
     else:
         qa, qb = np.abs(a) - 0.25, np.abs(b) - 0.15
-        ring = np.hypot(np.maximum(qa, 0), np.maximum(qb, 0)) + np.minimum(np.maximum(qa, qb), 0) - 0.11
+        ring = (
+            np.hypot(np.maximum(qa, 0), np.maximum(qb, 0))
+            + np.minimum(np.maximum(qa, qb), 0)
+            - 0.11
+        )
     aa = 1.1 * c.pixel
     rim = step(thick - np.abs(ring), -aa, aa)
-    bridge = step(thick * 0.9 - np.abs(b + 0.09 - 0.12 * c.u**2), -aa, aa) * step(0.16 - np.abs(c.u), -aa, aa)
+    bridge = step(thick * 0.9 - np.abs(b + 0.09 - 0.12 * c.u**2), -aa, aa) * step(
+        0.16 - np.abs(c.u), -aa, aa
+    )
     arm = step(thick - np.abs(b + 0.1), -aa, aa) * step(a, 0.33, 0.36) * step(c.edge, -0.01, 0.02)
     lens = step(-ring, 0, aa)
     glare = np.exp(-0.5 * (((c.u + 0.5 * c.v) % 0.9 - 0.3) / 0.12) ** 2)

@@ -11,13 +11,18 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import (
+    BrokenExecutor,
+    Executor,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+)
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from hashlib import blake2b
 from io import BytesIO
-from multiprocessing import get_context
+from multiprocessing import get_context, spawn
 from pathlib import Path
 
 import numpy as np
@@ -34,9 +39,12 @@ from detector.errors import UserError
 log = logging.getLogger(__name__)
 
 LAYOUT = 1  # raised when the files change that lie around the pictures
-PROCESSES = False  # threads suffice: NumPy and OpenCV release the interpreter's lock
+# Many small array operations hold the interpreter's lock, so threads gain nothing (12.3 s with
+# one, 13.6 s with two for 300 faces); processes do, but starting them takes seconds.
+PROCESSES_FROM = 100  # pictures
 
 ABOUT = "about.json"
+SHEET = "sheet.jpg"
 FOLDERS = ("training_fake", "training_real", "masks/training_fake", "masks/training_real")
 # Colours of the 16 sums of 1 left eye, 2 right eye, 4 nose, 8 mouth; 0 is black.
 PALETTE = (
@@ -57,7 +65,7 @@ def make_set(
     """Returns the folder of the set with these settings; makes it when there is none.
 
     It holds `training_fake`, `training_real`, `masks` (palette PNGs whose values are the
-    parts that were treated), `faces.csv`, `about.json` and `sheet.png`. The same settings
+    parts that were treated), `faces.csv`, `about.json` and `sheet.jpg`. The same settings
     give the same bytes on any number of cores. Of several processes one makes the set and
     the others wait; one that dies leaves nothing that counts as a set. A set from which
     files are missing is refused and left as it is: the files may be wanted elsewhere.
@@ -81,9 +89,17 @@ def make_set(
     folder = root / folder_name(settings, VERSION)
     try:
         if not _whole(folder, settings):
+            # Else a script without the usual guard, imported by a process that it started to
+            # draw, would wait here for itself.
+            spawn._check_not_importing_main()
             with _alone(root):
                 if not _whole(folder, settings):  # another process may have made it
                     _make(folder, settings, VERSION, progress, workers)
+    except BrokenExecutor as error:
+        raise UserError(
+            f"{folder} cannot be made: the processes that draw died; either the memory is full, or"
+            " a script calls this without if __name__ == '__main__':"
+        ) from error
     except OSError as error:
         reason = error.strerror or error
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -166,7 +182,7 @@ def _make(
         for name in FOLDERS:
             (staging / name).mkdir(parents=True)
         rows = []
-        with _pool(workers or os.cpu_count()) as pool:
+        with _pool(len(pictures), workers or os.cpu_count() or 1) as pool:
             draw = partial(_draw, portrait, settings.size, staging)
             for done, made in enumerate(pool.map(draw, pictures), 1):
                 rows.append(made)
@@ -174,17 +190,23 @@ def _make(
                     progress(done, len(pictures))
         write_table(staging / TABLE, sorted(rows, key=lambda made: made["name"]))
         (staging / ABOUT).write_text(json.dumps(_about(settings, version), indent=2) + "\n")
-        sheet(staging, staging / "sheet.png")
+        sheet(staging, staging / SHEET)
         staging.rename(folder)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     log.info("made %d faces in %.0f s", len(pictures), time.monotonic() - started)
 
 
-def _pool(workers: int | None) -> Executor:
-    if PROCESSES:
-        return ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
-    return ThreadPoolExecutor(workers)
+def _pool(pictures: int, workers: int) -> Executor:
+    if pictures < PROCESSES_FROM or workers == 1:
+        return ThreadPoolExecutor(workers)
+    return ProcessPoolExecutor(workers, mp_context=get_context(), initializer=_one_thread)
+
+
+def _one_thread() -> None:
+    import cv2
+
+    cv2.setNumThreads(1)  # a core each is all there is
 
 
 def _draw(portrait: Callable, size: int, folder: Path, picture: Picture) -> dict[str, object]:

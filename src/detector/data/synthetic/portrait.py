@@ -1,7 +1,7 @@
 """One picture of the synthetic set, from its seed to its bytes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -14,12 +14,12 @@ from detector.data.synthetic.traits import Face, Shot, draw_face, draw_shot
 
 VERSION = 1  # raise it when the same seed gives another picture
 
-# From clumsy to careful. `unlike` is how far the giving photograph may be from the receiving
-# one in light, pose and complexion: 1 is a stranger's picture, 0 a twin's from the same film.
+# From clumsy to careful: the work, and how far apart the two complexions are (on a scale from 0,
+# pale, to 1, dark): a forger who takes care starts from a face that is alike.
 CRAFT = {
-    "easy": (Craft(feather=0.025, match=0.1, contrast=0.0, seam=0.0, slip=0.02), 1.0),
-    "mid": (Craft(feather=0.045, match=0.5, contrast=0.2, seam=0.0, slip=0.015), 1.0),
-    "hard": (Craft(feather=0.1, match=0.85, contrast=0.5, seam=0.4, slip=0.01), 0.8),
+    "easy": (Craft(feather=0.025, match=0.0, contrast=0.0, seam=0.0, slip=0.02), (0.35, 0.6)),
+    "mid": (Craft(feather=0.045, match=0.4, contrast=0.2, seam=0.0, slip=0.015), (0.3, 0.5)),
+    "hard": (Craft(feather=0.08, match=0.65, contrast=0.5, seam=0.15, slip=0.01), (0.25, 0.5)),
 }
 
 
@@ -61,7 +61,9 @@ def portrait(
         fake: True puts in another face's parts, False the face's own.
     """
     pixels, mask, face, shot = paint(seed, size=size, difficulty=difficulty, parts=parts, fake=fake)
-    return Portrait(encode(pixels, shot.quality), mask, _landmarks(face, shot, size), _traits(face, shot))
+    return Portrait(
+        encode(pixels, shot.quality), mask, _landmarks(face, shot, size), _traits(face, shot)
+    )
 
 
 def paint(
@@ -74,14 +76,16 @@ def paint(
 ) -> tuple[np.ndarray, np.ndarray, Face, Shot]:
     """As `portrait`, before encoding: uint8 picture (size, size, 3), mask, face and shot."""
     # Streams of their own, so that a picture and its untouched double differ in nothing else.
-    who, other, work, film = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(4))
+    who, other, work, film = (
+        np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(4)
+    )
     face, shot = draw_face(who), draw_shot(who)
     canvas = make_canvas(face, shot, size)
     image = bare(canvas)
-    craft, unlike = CRAFT[difficulty]
+    craft, apart = CRAFT[difficulty]
     giver, given = canvas, image
     if fake and any(parts):
-        giver = make_canvas(*_stranger(face, shot, unlike, other), size)
+        giver = make_canvas(*_stranger(face.tone, apart, other), size)
         given = bare(giver, surroundings=False)
     mask = np.zeros((size, size), np.uint8)
     shapes = work.uniform(0.9, 1.1, (len(PARTS), 4))
@@ -89,35 +93,23 @@ def paint(
     for bit, (part, wanted) in enumerate(zip(PARTS, parts, strict=True)):
         if wanted:
             alpha = region(canvas, part, shapes[bit], craft.feather)
-            result = paste(
-                result, given, to[part], of[part], alpha, craft, canvas.pixel, work
-            )
+            result = paste(result, given, to[part], of[part], alpha, craft, canvas.pixel, work)
             # The camera's blur carries a change a few pixels further.
-            carried = cv2.dilate((alpha > 0).astype(np.uint8), np.ones((2 * REACH + 1,) * 2, np.uint8))
+            carried = cv2.dilate(
+                (alpha > 0).astype(np.uint8), np.ones((2 * REACH + 1,) * 2, np.uint8)
+            )
             mask |= carried << bit
     return expose(dressed(canvas, result), shot, film), mask, face, shot
 
 
-def _stranger(face: Face, shot: Shot, unlike: float, rng: np.random.Generator) -> tuple[Face, Shot]:
-    """Another person in a photograph that resembles this one so far as `unlike` is small."""
-    other, taken = draw_face(rng), draw_shot(rng)
-
-    def between(a: float | tuple, b: float | tuple) -> float | tuple:
-        mixed = (1 - unlike) * np.asarray(a) + unlike * np.asarray(b)
-        return float(mixed) if mixed.ndim == 0 else tuple(map(float, mixed))
-
-    light = np.asarray(between(shot.light, taken.light))
-    other = replace(other, tone=between(face.tone, other.tone), skin=between(face.skin, other.skin))
-    taken = replace(
-        taken,
-        light=tuple(map(float, light / np.linalg.norm(light))),
-        yaw=between(shot.yaw, taken.yaw),
-        pitch=between(shot.pitch, taken.pitch),
-        key=between(shot.key, taken.key),
-        warmth=between(shot.warmth, taken.warmth),
-        exposure=between(shot.exposure, taken.exposure),
-    )
-    return other, taken
+def _stranger(
+    tone: float, apart: tuple[float, float], rng: np.random.Generator
+) -> tuple[Face, Shot]:
+    """Another person, of another complexion, in another photograph."""
+    away = rng.uniform(*apart) * rng.choice((-1, 1))
+    if not 0 <= tone + away <= 1:
+        away = -away
+    return draw_face(rng, float(np.clip(tone + away, 0, 1))), draw_shot(rng)
 
 
 def _landmarks(face: Face, shot: Shot, size: int) -> tuple[tuple[float, float], ...]:
@@ -133,7 +125,9 @@ def _landmarks(face: Face, shot: Shot, size: int) -> tuple[tuple[float, float], 
 
 
 def _traits(face: Face, shot: Shot) -> dict[str, str | int | float]:
-    degrees = {key: round(float(np.degrees(getattr(shot, key))), 1) for key in ("yaw", "pitch", "roll")}
+    degrees = {
+        key: round(float(np.degrees(getattr(shot, key))), 1) for key in ("yaw", "pitch", "roll")
+    }
     return {
         "skin_tone": round(face.tone, 3),
         "age": round(face.age, 3),
@@ -142,5 +136,9 @@ def _traits(face: Face, shot: Shot) -> dict[str, str | int | float]:
         "beard": int(face.beard > 0.1),
         "smile": round(face.smile, 3),
         **degrees,
-        "light_from": "left" if shot.light[0] < -0.2 else "right" if shot.light[0] > 0.2 else "front",
+        "light_from": "left"
+        if shot.light[0] < -0.2
+        else "right"
+        if shot.light[0] > 0.2
+        else "front",
     }

@@ -45,12 +45,19 @@ def body(c: Canvas, image: np.ndarray) -> np.ndarray:
     neck = step(width - np.abs(sway), -aa, aa) * step(y, 0.6, 0.9)
     round_ = np.sqrt(np.maximum(1 - (sway / (half * 1.25)) ** 2, 0.03))
     lx, _, lz = c.shot.light
-    light = (0.28 + 0.75 * c.shot.key * np.clip(round_ * lz + lx * sway / half * 0.7, 0, 1.2))
+    light = 0.28 + 0.75 * c.shot.key * np.clip(round_ * lz + lx * sway / half * 0.7, 0, 1.2)
     chin = 1 - 0.62 * step(y, 2.1 + 0.25 * c.shot.light[1], 1.35) * step(1.15 - np.abs(x), 0, 0.5)
     tone = linear(f.skin) * np.array((0.95, 0.9, 0.88), np.float32)
     image = over(image, tone * (light * chin)[..., None], neck)
-    shoulder = 2.02 + 0.1 * f.masculine + 0.42 * (np.abs(x) / 1.7) ** 2.2 - 0.18 * step(np.abs(x), 1.1, 0.4)
-    neckline = 2.3 + rng.uniform(-0.2, 0.3) - rng.uniform(0.3, 1.1) * np.abs(sway) ** rng.uniform(1, 2)
+    shoulder = (
+        2.02
+        + 0.1 * f.masculine
+        + 0.42 * (np.abs(x) / 1.7) ** 2.2
+        - 0.18 * step(np.abs(x), 1.1, 0.4)
+    )
+    neckline = (
+        2.3 + rng.uniform(-0.2, 0.3) - rng.uniform(0.3, 1.1) * np.abs(sway) ** rng.uniform(1, 2)
+    )
     cloth_y = np.maximum(shoulder, np.where(np.abs(sway) < width + 0.02, neckline, shoulder))
     cloth = step(y - cloth_y, -aa, aa)
     color = linear(np.clip(rng.uniform(0.05, 0.9) + rng.normal(0, 0.16, 3), 0.03, 0.95))

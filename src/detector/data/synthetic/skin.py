@@ -22,7 +22,9 @@ def relief(c: Canvas) -> np.ndarray:
     # Nose: a ridge that widens and rises to the tip, wings at its sides, nothing below.
     tip = f.nose_length - 0.12
     rise = step(v, -0.25, tip) * (1 - step(v, tip + 0.02, f.nose_length + 0.06))
-    ridge = np.float32(f.nose_height) * (0.22 * step(v, -0.35, -0.1) * (1 - step(v, 0.1, tip)) + rise)
+    ridge = np.float32(f.nose_height) * (
+        0.22 * step(v, -0.35, -0.1) * (1 - step(v, 0.1, tip)) + rise
+    )
     ridge += f.nose_bump * bump(u, v, 0, 0.15, 1, 0.1)
     width = 0.085 + (0.45 * f.nose_width - 0.02) * step(v, 0.0, tip)
     h += ridge * np.exp(-0.5 * (u / width) ** 2)
@@ -37,14 +39,25 @@ def relief(c: Canvas) -> np.ndarray:
     # Folds from the wings of the nose to the corners of the mouth, and bags under the eyes.
     t = np.clip((v - tip) / (m + 0.05 - tip), 0, 1.2)
     fold = side - (0.25 + (f.mouth_width - 0.12) * t**1.3)
-    h -= 0.045 * f.fold * np.exp(-0.5 * (fold / 0.05) ** 2) * step(v, tip, tip + 0.15) * (
-        1 - step(v, m - 0.05, m + 0.2)
+    h -= (
+        0.045
+        * f.fold
+        * np.exp(-0.5 * (fold / 0.05) ** 2)
+        * step(v, tip, tip + 0.15)
+        * (1 - step(v, m - 0.05, m + 0.2))
     )
     bag = v - (0.17 + 0.08 * (1 - ((side - f.eye_x) / 0.3) ** 2))
-    h -= 0.03 * (0.2 + f.age) * np.exp(-0.5 * (bag / 0.03) ** 2) * bump(side, v, f.eye_x, 0.2, 0.16, 0.3)
+    h -= (
+        0.03
+        * (0.2 + f.age)
+        * np.exp(-0.5 * (bag / 0.03) ** 2)
+        * bump(side, v, f.eye_x, 0.2, 0.16, 0.3)
+    )
     if f.age > 0.55:  # lines across the forehead and beside the eyes
         lines = np.sin(v * 42 + 1.2 * np.cos(u * 3)) * bump(u, v, 0, -0.66, 0.4, 0.14)
-        crow = np.sin((v + 0.4 * (side - 0.7)) * 60) * bump(side, v, f.eye_x + 0.31, 0.02, 0.07, 0.09)
+        crow = np.sin((v + 0.4 * (side - 0.7)) * 60) * bump(
+            side, v, f.eye_x + 0.31, 0.02, 0.07, 0.09
+        )
         h += (f.age - 0.55) * (0.016 * lines + 0.014 * crow)
     return h.astype(np.float32)
 
@@ -67,7 +80,9 @@ def albedo(c: Canvas) -> np.ndarray:
     lid = 0.2 * (1 - f.masculine) * bump(side, v, f.eye_x, -0.1, 0.2, 0.06)
     skin *= 1 - (hollow + lid)[..., None] * np.array((0.7, 0.9, 0.85), np.float32)
     if f.freckles > 0.1:
-        spots = cv2.GaussianBlur((rng.random(u.shape) < 0.012).astype(np.float32), (0, 0), 0.02 / c.pixel)
+        spots = cv2.GaussianBlur(
+            (rng.random(u.shape) < 0.012).astype(np.float32), (0, 0), 0.02 / c.pixel
+        )
         spots *= np.float32(8) * (bump(side, v, 0.4, 0.4, 0.3, 0.2) + 0.3) * f.freckles
         skin *= 1 - np.clip(spots, 0, 0.45)[..., None] * np.array((0.5, 0.8, 1), np.float32)
     for _ in range(int(rng.poisson(1.2))):  # moles

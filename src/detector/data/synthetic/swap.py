@@ -127,8 +127,12 @@ def _matched(there: np.ndarray, here: np.ndarray, alpha: np.ndarray, craft: Craf
     weight = rim / rim.sum()
     mean_here = np.einsum("hw,hwc->c", weight, here)
     mean_there = np.einsum("hw,hwc->c", weight, there)
-    spread_here = np.sqrt(np.einsum("hw,hwc->c", weight, (here - mean_here) ** 2)) + np.float32(0.02)
-    spread_there = np.sqrt(np.einsum("hw,hwc->c", weight, (there - mean_there) ** 2)) + np.float32(0.02)
+    spread_here = np.sqrt(np.einsum("hw,hwc->c", weight, (here - mean_here) ** 2)) + np.float32(
+        0.02
+    )
+    spread_there = np.sqrt(np.einsum("hw,hwc->c", weight, (there - mean_there) ** 2)) + np.float32(
+        0.02
+    )
     gain = 1 + craft.contrast * (np.clip(spread_here / spread_there, 0.6, 1.6) - 1)
     piece = (there - mean_there) * gain + mean_there + craft.match * (mean_here - mean_there)
     if craft.seam:

@@ -10,7 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 
 # sRGB anchors from pale to dark; what lies between is interpolated.
-SKIN = ((247, 216, 198), (235, 190, 160), (212, 158, 122), (172, 118, 84), (122, 79, 56), (84, 55, 42))
+SKIN = (
+    (247, 216, 198),
+    (235, 190, 160),
+    (212, 158, 122),
+    (172, 118, 84),
+    (122, 79, 56),
+    (84, 55, 42),
+)
 HAIR = ((28, 22, 20), (52, 34, 24), (88, 58, 36), (132, 92, 54), (196, 156, 98), (120, 54, 26))
 GREY = (176, 174, 170)
 IRIS = ((70, 44, 28), (96, 62, 34), (122, 96, 56), (88, 108, 78), (96, 128, 150), (120, 140, 156))
@@ -96,13 +103,19 @@ class Shot:
     seed: int  # of background and noise
 
 
-def draw_face(rng: np.random.Generator) -> Face:
-    """Draws a person; traits that go together in people are drawn together."""
+def draw_face(rng: np.random.Generator, tone: float | None = None) -> Face:
+    """Draws a person; traits that go together in people are drawn together.
+
+    Args:
+        rng: The source of chance.
+        tone: Of the skin, 0 pale to 1 dark; None draws it too.
+    """
 
     def around(mean: float, spread: float) -> float:
         return float(np.clip(rng.normal(mean, spread), mean - 2.5 * spread, mean + 2.5 * spread))
 
-    tone, age, masculine = (float(v) for v in rng.uniform(0, 1, 3))
+    drawn, age, masculine = (float(v) for v in rng.uniform(0, 1, 3))
+    tone = drawn if tone is None else tone
     skin = np.clip(_ramp(SKIN, tone) * rng.normal(1, 0.025, 3), 0, 1)
     dark = 1.2 * tone + rng.uniform(-0.55, 0.35)  # dark skin rarely has fair hair or eyes
     hair = _ramp(HAIR, float(np.clip(0.62 - 0.8 * dark, 0, 1)) * rng.uniform(0.6, 1))
@@ -182,8 +195,8 @@ def draw_shot(rng: np.random.Generator) -> Shot:
         warmth=float(rng.normal(0, 0.06)),
         exposure=float(2 ** rng.normal(0.05, 0.2)),
         blur=float(rng.uniform(0.35, 0.75)),
-        noise=float(rng.uniform(0.004, 0.014)),
-        quality=int(rng.integers(88, 97)),
+        noise=float(rng.uniform(0.003, 0.016)),
+        quality=int(rng.integers(78, 97)),
         seed=int(rng.integers(2**31)),
     )
 
