@@ -37,7 +37,12 @@ def expose(image: np.ndarray, shot: Shot, rng: np.random.Generator) -> np.ndarra
 
 
 def encode(image: np.ndarray, quality: int) -> bytes:
-    """JPEG with 4:2:0 subsampling, as most pictures have."""
+    """JPEG with 4:2:0 subsampling, as most pictures have.
+
+    Args:
+        image: uint8 (height, width, 3).
+        quality: As Pillow counts it, 1 to 95.
+    """
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "JPEG", quality=quality, subsampling=2)
     return buffer.getvalue()

@@ -29,9 +29,10 @@ _TERMS = 7
 
 @dataclass(frozen=True)
 class Canvas:
-    """Coordinates of each pixel, all float32 (size, size).
+    """Coordinates of each pixel, all float32 (size, size), or those of a box of pixels.
 
     Args:
+        size: Side of the whole picture, pixels.
         x, y: In the plane of the picture, units, upright with the head.
         u, v: On the face as seen from the front.
         rho: Distance from the head's centre, 1 on the outline.
@@ -53,9 +54,14 @@ class Canvas:
     pixel: float
 
     def cut(self, inside: np.ndarray) -> tuple[tuple, "Canvas"]:
-        """The smallest box that holds the pixels asked for, bool (size, size), as a canvas.
+        """The smallest box that holds the pixels asked for.
 
-        Without any the box is empty.
+        Args:
+            inside: Which they are, bool, of the canvas's shape.
+
+        Returns:
+            The box as an index into pictures of the canvas's shape, and its part of the
+            canvas; both are empty where nothing is asked for.
         """
         rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
         if not len(rows):
@@ -66,7 +72,13 @@ class Canvas:
 
 
 def make_canvas(face: Face, shot: Shot, size: int) -> Canvas:
-    """Lays the face into a picture of size x size pixels."""
+    """Lays the face into a picture.
+
+    Args:
+        face: Who.
+        shot: The pose and where in the picture.
+        size: Side, pixels.
+    """
     scale = shot.scale * size
     columns, rows = np.meshgrid(
         np.arange(size, dtype=np.float32) + 0.5 - shot.x * size,
@@ -87,6 +99,7 @@ def place(face: Face, shot: Shot, size: int, points: Sequence) -> np.ndarray:
     """Pixels at which points of the face are seen: the inverse of `Canvas.u`, `Canvas.v`.
 
     Args:
+        face, shot, size: As `make_canvas` takes them.
         points: (u, v) of each, units: (n, 2).
 
     Returns:
@@ -108,12 +121,13 @@ def place(face: Face, shot: Shot, size: int, points: Sequence) -> np.ndarray:
 
 
 def nose_reach(face: Face, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """How far the nose stands out of the smooth head, units."""
+    """How far the nose stands out of the smooth head, units, at places on the face, units."""
     tip = face.nose_length - 0.12
     return np.float32(0.55 * face.nose_height) * bump(u, v, 0, tip - 0.05, 0.16, 0.26)
 
 
 def _head(face: Face, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`Canvas.rho`, `Canvas.edge` and `Canvas.depth` at any place (x, y), units."""
     table, solve = _outline()
     waves = solve @ (table[:, 1] + table[:, 2:] @ (face.jaw, face.chin, face.cheek, face.skull))
     radius = np.sqrt(x * x + (y - CENTER_Y) ** 2) + np.float32(1e-6)
@@ -138,19 +152,28 @@ def _outline() -> tuple[np.ndarray, np.ndarray]:
 
 
 def bump(u: np.ndarray, v: np.ndarray, cu: float, cv: float, su: float, sv: float) -> np.ndarray:
-    """A Gaussian hill of height 1."""
+    """A Gaussian hill of height 1 with its top at (cu, cv) and standard deviations su and sv."""
     a, b = (u - np.float32(cu)) * np.float32(1 / su), (v - np.float32(cv)) * np.float32(1 / sv)
     return np.exp(np.float32(-0.5) * (a * a + b * b))
 
 
 def step(x: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Smoothly from 0 at low to 1 at high; low may be the larger."""
+    """Smoothly from 0 at low to 1 at high, by 3t² - 2t³; low may be the larger."""
     t = np.clip((x - np.float32(low)) * np.float32(1 / (high - low)), 0, 1)
     return t * t * (3 - 2 * t)
 
 
 def over(image: np.ndarray, color: np.ndarray | tuple, alpha: np.ndarray) -> np.ndarray:
-    """Lays a colour, (3,) or (H, W, 3), over an image (H, W, 3)."""
+    """Lays a colour over an image.
+
+    Args:
+        image: float32 (H, W, 3).
+        color: (3,) or (H, W, 3).
+        alpha: How much of it, 0 to 1, (H, W).
+
+    Returns:
+        float32 (H, W, 3), a new array.
+    """
     alpha = alpha.astype(np.float32, copy=False)[..., None]
     return image + alpha * (np.asarray(color, np.float32) - image)
 
@@ -180,10 +203,13 @@ def cloud(
 
 
 def grain(x: np.ndarray, table: np.ndarray) -> np.ndarray:
-    """A table of numbers read at any place, between its entries along straight lines."""
+    """A table of numbers read at any place, between its entries along straight lines.
+
+    Beyond either end the last entry holds on.
+    """
     return np.interp(x, np.arange(len(table)), table).astype(np.float32)
 
 
 def linear(srgb: np.ndarray | tuple) -> np.ndarray:
-    """From display values to light, with the usual power of 2.2."""
+    """From display values to light, both 0 to 1, with the usual power of 2.2: float32."""
     return np.asarray(srgb, np.float32) ** np.float32(2.2)

@@ -1,4 +1,8 @@
-"""Eyes, brows, nostrils and mouth, painted onto the lit skin in face coordinates."""
+"""Eyes, brows, nostrils and mouth, painted onto the lit skin in face coordinates.
+
+Each takes a box of the canvas and what is there, linear light, float32 (H, W, 3), and returns
+the same with the feature in it.
+"""
 
 import numpy as np
 
@@ -6,7 +10,13 @@ from detector.data.synthetic.canvas import Canvas, bump, grain, linear, over, st
 
 
 def eye(c: Canvas, image: np.ndarray, side: int) -> np.ndarray:
-    """One eye; side is -1 for the viewer's left, 1 for the right."""
+    """One eye, as bright as the picture given is on average.
+
+    Args:
+        c: The canvas, or a box of it.
+        image: The skin there.
+        side: -1 for the viewer's left eye, 1 for the right one.
+    """
     f, aa = c.face, 1.2 * c.pixel / c.face.eye_width
     a, b = (c.u * side - f.eye_x) / f.eye_width, c.v / f.eye_width  # a grows outwards
     b = b + f.eye_tilt * a
@@ -23,7 +33,7 @@ def eye(c: Canvas, image: np.ndarray, side: int) -> np.ndarray:
     pink = bump(a, b, -0.98, 0.06, 0.13, 0.12)
     white = over(white, (0.5, 0.24, 0.2), 0.8 * pink)
     # The iris: rays, a dark rim, lighter near the pupil.
-    gx, gy = f.gaze[0] * side + 0.0, f.gaze[1] - 0.05
+    gx, gy = f.gaze[0] * side, f.gaze[1] - 0.05
     ra, rb = a - np.float32(gx), b - np.float32(gy)
     radius = np.sqrt(ra * ra + rb * rb) / 0.4
     rng = np.random.default_rng(f.seed + 1)
@@ -68,9 +78,9 @@ def eye(c: Canvas, image: np.ndarray, side: int) -> np.ndarray:
 
 
 def brow(c: Canvas, image: np.ndarray, side: int) -> np.ndarray:
-    """One eyebrow: a band of short hairs that thins outwards."""
+    """One eyebrow: a band of short hairs that thins outwards; side as for `eye`."""
     f = c.face
-    a = (c.u * side - f.eye_x + 0.0) / 0.3
+    a = (c.u * side - f.eye_x) / 0.3
     rise = f.brow_arch * (1 - ((a - 0.3) / 1.1) ** 2) + f.brow_tilt * 0.3 * a
     b = c.v + f.brow_y + rise
     thick = f.brow_thick * np.clip(1.05 - 0.42 * np.maximum(a, -0.4), 0.25, 1.2)

@@ -1,4 +1,7 @@
-"""Hair behind and before the face, and glasses: what lies over the skin."""
+"""Hair behind and before the face, and glasses: what lies over the skin.
+
+Shapes (H, W) are those of the canvas.
+"""
 
 import cv2
 import numpy as np
@@ -10,7 +13,7 @@ _STRANDS = 512
 
 
 def hair_behind(c: Canvas) -> np.ndarray:
-    """Where hair shows beside and below the head: alpha, float32 (size, size)."""
+    """Where hair shows beside and below the head: alpha, 0 to 1, float32 (H, W)."""
     f = c.face
     if not falls(f):
         return np.zeros_like(c.u)
@@ -31,7 +34,7 @@ def falls(face: Face) -> bool:
 
 
 def hair_before(c: Canvas) -> np.ndarray:
-    """Where hair covers the head: alpha, float32 (size, size)."""
+    """Where hair covers the head: alpha, 0 to 1, float32 (H, W)."""
     f = c.face
     if f.hair_style == "bald":
         return np.zeros_like(c.u)
@@ -62,7 +65,7 @@ def hair_before(c: Canvas) -> np.ndarray:
 
 
 def hair_color(c: Canvas) -> np.ndarray:
-    """Lit strands, linear, float32 (size, size, 3)."""
+    """Lit strands, linear, float32 (H, W, 3)."""
     f = c.face
     rng = np.random.default_rng(f.seed + 6)
     part = f.hair_part if f.hair_style in ("parted", "long") else 0.3 * f.hair_part
@@ -86,7 +89,17 @@ def hair_color(c: Canvas) -> np.ndarray:
 
 
 def lay_hair(c: Canvas, image: np.ndarray, alpha: np.ndarray, color: np.ndarray) -> np.ndarray:
-    """Hair over the picture, with the shadow that it throws on what lies below."""
+    """Hair over the picture, with the shadow that it throws on what lies below.
+
+    Args:
+        c: The canvas, whole.
+        image: Display values, float32 (size, size, 3).
+        alpha: Where the hair is, as `hair_before` gives it.
+        color: The hair in display values; read only where it is.
+
+    Returns:
+        Display values, float32 (size, size, 3); a pixel depends on the same pixel of image.
+    """
     lx, ly, _ = c.shot.light
     move = np.float32([[1, 0, -0.05 * lx / c.pixel], [0, 1, (0.05 - 0.03 * ly) / c.pixel]])
     shadow = cv2.warpAffine(alpha, move, alpha.shape, borderMode=cv2.BORDER_REPLICATE)
@@ -95,7 +108,15 @@ def lay_hair(c: Canvas, image: np.ndarray, alpha: np.ndarray, color: np.ndarray)
 
 
 def lay_glasses(c: Canvas, image: np.ndarray) -> np.ndarray:
-    """Frames with a bridge and arms; the lenses catch a little of the light."""
+    """Frames with a bridge and arms; the lenses catch a little of the light.
+
+    Args:
+        c: The canvas, whole.
+        image: Display values, float32 (size, size, 3).
+
+    Returns:
+        Display values, float32 (size, size, 3); a pixel depends on the same pixel of image.
+    """
     f = c.face
     if f.glasses == "none":
         return image

@@ -29,12 +29,14 @@ def bare(c: Canvas, *, surroundings: bool = True) -> np.ndarray:
         if near.u.size:
             image[box] = over(image[box], 0.7 * hair.hair_color(near), behind[box])
         box, near = c.cut(c.y > 0.5)
-        image[box] = scene.body(near, image[box])
+        if near.y.size:
+            image[box] = scene.body(near, image[box])
         if not hair.falls(c.face):
             image = scene.ears(c, image)
     box, head = c.cut(c.edge > -0.05)  # rendering only what is seen of the head halves the time
-    alpha = step(head.edge, -1.1 * c.pixel, 1.1 * c.pixel)
-    image[box] = over(image[box], _skin_and_features(head), alpha)
+    if head.edge.size:
+        alpha = step(head.edge, -1.1 * c.pixel, 1.1 * c.pixel)
+        image[box] = over(image[box], _skin_and_features(head), alpha)
     return develop(c, image)
 
 
@@ -62,7 +64,16 @@ def _draw(
 
 
 def dressed(c: Canvas, image: np.ndarray) -> np.ndarray:
-    """Hair and glasses over a bare face; display values in and out."""
+    """Hair and glasses over a bare face.
+
+    Args:
+        c: The canvas, whole.
+        image: What `bare` gave, or the same with other parts.
+
+    Returns:
+        Display values in [0, 1], float32 (size, size, 3); a pixel depends on no other pixel
+        of image.
+    """
     alpha = hair.hair_before(c)
     box, near = c.cut(alpha > 0)
     if near.u.size:
@@ -73,7 +84,15 @@ def dressed(c: Canvas, image: np.ndarray) -> np.ndarray:
 
 
 def develop(c: Canvas, light: np.ndarray) -> np.ndarray:
-    """From light to display values: exposure, white balance, a soft shoulder, gamma."""
+    """From light to display values: exposure, white balance, a soft shoulder, gamma.
+
+    Args:
+        c: The canvas, for the camera.
+        light: Linear, float32 (H, W, 3).
+
+    Returns:
+        Display values in [0, 1], float32 (H, W, 3).
+    """
     warm = np.float32(c.shot.warmth)
     light = np.maximum(light, 0) * np.float32(c.shot.exposure)
     light = light * np.array((1 + warm, 1, 1 - warm), np.float32)

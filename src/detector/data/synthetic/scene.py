@@ -10,7 +10,14 @@ from detector.data.synthetic.skin import shade
 
 
 def background(c: Canvas) -> np.ndarray:
-    """A studio wall, or a place out of focus: linear, float32 (size, size, 3)."""
+    """A studio wall, or a place out of focus.
+
+    Args:
+        c: The canvas, whole.
+
+    Returns:
+        Linear light, float32 (size, size, 3).
+    """
     rng = np.random.default_rng(c.shot.seed)
     low = 48
     grid = np.linspace(-1, 1, low, dtype=np.float32)
@@ -35,7 +42,15 @@ def background(c: Canvas) -> np.ndarray:
 
 
 def body(c: Canvas, image: np.ndarray) -> np.ndarray:
-    """Neck, shoulders and clothes below the head."""
+    """Neck, shoulders and clothes below the head.
+
+    Args:
+        c: The canvas, or a box of it.
+        image: What is behind, linear light, float32 (H, W, 3).
+
+    Returns:
+        The same with the body before it.
+    """
     f, x, y = c.face, c.x, c.y
     rng = np.random.default_rng(f.seed + 8)
     aa = 1.5 * c.pixel
@@ -67,7 +82,7 @@ def body(c: Canvas, image: np.ndarray) -> np.ndarray:
 
 
 def ears(c: Canvas, image: np.ndarray) -> np.ndarray:
-    """Ears beside the head, where the pose shows them."""
+    """Ears beside the head, where the pose shows them; image in and out as for `body`."""
     f, image = c.face, image.copy()
     skin = linear(f.skin) * np.array((1.0, 0.82, 0.8), np.float32)
     for side in (-1, 1):

@@ -9,7 +9,7 @@ from detector.data.synthetic.canvas import Canvas, bump, cloud, linear, step
 
 
 def relief(c: Canvas) -> np.ndarray:
-    """Height of the face towards the viewer, units, float32 (size, size)."""
+    """Height of the face towards the viewer, units, float32 of the canvas's shape (H, W)."""
     f, u, v = c.face, c.u, c.v
     side = np.abs(u)
     h = np.float32(1.05) * np.maximum(1 - c.rho**2.4, 0) ** np.float32(0.55)
@@ -63,7 +63,7 @@ def relief(c: Canvas) -> np.ndarray:
 
 
 def albedo(c: Canvas) -> np.ndarray:
-    """Colour of the skin without light, linear, float32 (size, size, 3)."""
+    """Colour of the skin without light, linear, float32 (H, W, 3)."""
     f, u, v = c.face, c.u, c.v
     rng = np.random.default_rng(f.seed)
     side = np.abs(u)
@@ -105,12 +105,12 @@ def shade(c: Canvas, color: np.ndarray, height: np.ndarray, gloss: float = 1.0) 
 
     Args:
         c: The canvas, for the light.
-        color: Without light, linear, (size, size, 3).
-        height: Units, (size, size).
+        color: Without light, linear, (H, W, 3).
+        height: Units, float32 (H, W).
         gloss: Strength of the shine.
 
     Returns:
-        Linear light, float32 (size, size, 3). Red light spreads furthest under skin, so it
+        Linear light, float32 (H, W, 3). Red light spreads furthest under skin, so it
         wraps further around (after Green, GPU Gems, ch. 16, 2004).
     """
     soft = cv2.GaussianBlur(height, (0, 0), 0.02 / c.pixel)
@@ -137,7 +137,16 @@ def shade(c: Canvas, color: np.ndarray, height: np.ndarray, gloss: float = 1.0) 
 
 
 def cast_shadow(c: Canvas, height: np.ndarray) -> np.ndarray:
-    """Share of the key light that the relief itself keeps away: float32 (size, size)."""
+    """Share of the key light that the relief itself keeps away.
+
+    Args:
+        c: The canvas, for the light.
+        height: Units, float32 (H, W).
+
+    Returns:
+        float32 (H, W), 0 to 1: how far the ray to the light runs below the surface within
+        0.42 units, looked for in six steps at half the resolution.
+    """
     lx, ly, lz = _light(c)
     small = cv2.resize(height, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     step_px = 0.07 / (2 * c.pixel)
@@ -154,7 +163,7 @@ def cast_shadow(c: Canvas, height: np.ndarray) -> np.ndarray:
 
 
 def _light(c: Canvas) -> tuple[float, float, float]:
-    """The key light as seen by the upright head."""
+    """The key light in the picture's axes, in which slopes are measured."""
     x, y, z = c.shot.light
     cos, sin = math.cos(c.shot.roll), math.sin(c.shot.roll)
-    return cos * x + sin * y, cos * y - sin * x, z
+    return cos * x - sin * y, cos * y + sin * x, z

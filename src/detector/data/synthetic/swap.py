@@ -50,7 +50,7 @@ def region(c: Canvas, part: str, shape: np.ndarray, feather: float) -> np.ndarra
     squared = a * a + b * b
     inside = (1 - np.sqrt(np.sqrt(squared * squared - a * a * b * b))) * min(ru, rv)
     # Nothing is cut beyond the outline of a turned head.
-    return step(inside, 0, feather) * step(c.edge, 0.01, 0.09)
+    return (step(inside, 0, feather) * step(c.edge, 0.01, 0.09)).astype(np.float32)
 
 
 def _outline(face: Face, part: str) -> tuple[float, float, float, float]:
@@ -64,7 +64,10 @@ def _outline(face: Face, part: str) -> tuple[float, float, float, float]:
 
 
 def anchors(c: Canvas) -> dict[str, list[complex]]:
-    """Two points for each part by which it is aligned, in pixels, x + iy."""
+    """Two points of the face for each of `PARTS`, by which it is aligned: x + iy, pixels.
+
+    Corners of the eye, root and base of the nose, corners of the mouth.
+    """
     f, m = c.face, c.face.mouth_width
     points = [(s * f.eye_x + t * f.eye_width, 0.0) for s in (-1, 1) for t in (-1, 1)]
     points += [(0.0, -0.02), (0.0, f.nose_length), (-m, f.mouth_y), (m, f.mouth_y)]
@@ -87,7 +90,7 @@ def paste(
     Args:
         image, given: The receiving picture and the giving one, display values, float32
             (size, size, 3); the same one twice gives a face its own part back.
-        to, of: The part's anchors in either.
+        to, of: The part's anchors in either, as `anchors` gives them.
         alpha: Where, as `region` gives it.
         craft: How well.
         pixel: Size of one pixel, units.

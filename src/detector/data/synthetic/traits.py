@@ -30,7 +30,11 @@ class Face:
     Args:
         skin, hair, brow, iris, lip: sRGB, 0 to 1.
         jaw, chin, cheek, skull: Additions to the outline's radius, units.
-        others: Lengths in units, shares from 0 to 1, angles in radians.
+        eye_open, gaze: In half-widths of the eye; gaze is (right, down).
+        eye_tilt, brow_tilt: Rise per length, positive where the outer end is the higher.
+        smile: -0.5 where the corners of the mouth hang, 1 where they are highest.
+        hair_line, hair_part: Height of the line at the middle, and where the parting is, units.
+        others: Lengths and places in units, amounts from 0 to about 1.
     """
 
     tone: float  # 0 pale to 1 dark
@@ -83,8 +87,15 @@ class Shot:
     """Pose, light and camera.
 
     Args:
-        scale: Pixels per unit at size 1, so a share of the picture's side.
-        light: Direction towards the key light (x, y, z), of length 1; y points down.
+        x, y: The middle of the eye line, seen from the front; shares of the picture's side.
+        scale: One unit, as a share of the picture's side.
+        roll, yaw, pitch: Radians. Positive is clockwise, to the right and downwards.
+        light: Direction towards the key light (x, y, z), of length 1, in axes that
+            roll with the head; y points down, z to the viewer and is above 0.
+        key: Share of the light that is the key light's; the rest comes from everywhere.
+        warmth: Added to red and taken from blue, a share of the light.
+        exposure: Factor on the light.
+        noise: Standard deviation of the grain, about, on the scale from 0 to 1.
     """
 
     x: float
@@ -97,10 +108,10 @@ class Shot:
     key: float
     warmth: float
     exposure: float
-    blur: float  # standard deviation at 224 pixels
+    blur: float  # standard deviation, pixels of a picture of 224
     noise: float
     quality: int  # of JPEG
-    seed: int  # of background and noise
+    seed: int  # of the background
 
 
 def draw_face(rng: np.random.Generator, tone: float | None = None) -> Face:
@@ -180,7 +191,11 @@ def draw_face(rng: np.random.Generator, tone: float | None = None) -> Face:
 
 
 def draw_shot(rng: np.random.Generator) -> Shot:
-    """Draws a pose, a light and a camera."""
+    """Draws a pose, a light and a camera.
+
+    Args:
+        rng: The source of chance.
+    """
     light = np.array((rng.normal(0, 0.75), rng.normal(-0.55, 0.3), 1.0))
     light /= np.linalg.norm(light)
     return Shot(
@@ -195,13 +210,14 @@ def draw_shot(rng: np.random.Generator) -> Shot:
         warmth=float(rng.normal(0, 0.06)),
         exposure=float(2 ** rng.normal(0.05, 0.2)),
         blur=float(rng.uniform(0.35, 0.75)),
-        noise=float(rng.uniform(0.003, 0.016)),
-        quality=int(rng.integers(78, 97)),
+        noise=float(rng.uniform(0.003, 0.012)),
+        quality=int(rng.integers(80, 97)),
         seed=int(rng.integers(2**31)),
     )
 
 
 def _ramp(anchors: tuple, at: float) -> np.ndarray:
+    """The colour at a place from 0 (first anchor) to 1 (last): sRGB from 0 to 1, float64 (3,)."""
     colors = np.array(anchors, float) / 255
     places = np.linspace(0, 1, len(anchors))
     return np.stack([np.interp(at, places, colors[:, k]) for k in range(3)])
