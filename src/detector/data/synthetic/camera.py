@@ -41,7 +41,7 @@ def encode(image: np.ndarray, quality: int) -> bytes:
 
     Args:
         image: uint8 (height, width, 3).
-        quality: As Pillow counts it, 1 to 95.
+        quality: As Pillow counts it, 1 to 100.
     """
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "JPEG", quality=quality, subsampling=2)

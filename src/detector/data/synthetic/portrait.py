@@ -1,7 +1,7 @@
 """One picture of the synthetic set, from its seed to its bytes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -14,12 +14,10 @@ from detector.data.synthetic.traits import Face, Shot, draw_face, draw_shot
 
 VERSION = 1  # raise it when the same seed gives another picture
 
-# From clumsy to careful: the work, and how far apart the two complexions are (on a scale from 0,
-# pale, to 1, dark): a forger who takes care starts from a face that is alike.
-CRAFT = {
-    "easy": (Craft(feather=0.025, match=0.0, contrast=0.0, seam=0.0, slip=0.02), (0.35, 0.6)),
-    "mid": (Craft(feather=0.045, match=0.4, contrast=0.2, seam=0.0, slip=0.015), (0.3, 0.5)),
-    "hard": (Craft(feather=0.08, match=0.6, contrast=0.4, seam=0.1, slip=0.01), (0.25, 0.5)),
+CRAFT = {  # from clumsy to careful
+    "easy": Craft(feather=0.025, match=0.0, contrast=0.0, seam=0.0, slip=0.02),
+    "mid": Craft(feather=0.045, match=0.4, contrast=0.2, seam=0.0, slip=0.015),
+    "hard": Craft(feather=0.08, match=0.6, contrast=0.4, seam=0.1, slip=0.01),
 }
 
 
@@ -89,10 +87,10 @@ def paint(
     face, shot = draw_face(who), draw_shot(who)
     canvas = make_canvas(face, shot, size)
     image = bare(canvas)
-    craft, apart = CRAFT[difficulty]
+    craft = CRAFT[difficulty]
     giver, given = canvas, image
     if fake and any(parts):
-        giver = make_canvas(*_stranger(face.tone, apart, other), size)
+        giver = make_canvas(*_stranger(face, shot, other), size)
         given = bare(giver, surroundings=False)
     mask = np.zeros((size, size), np.uint8)
     shapes = work.uniform(0.9, 1.1, (len(PARTS), 4))
@@ -109,14 +107,19 @@ def paint(
     return expose(dressed(canvas, result), shot, film), mask, face, shot
 
 
-def _stranger(
-    tone: float, apart: tuple[float, float], rng: np.random.Generator
-) -> tuple[Face, Shot]:
-    """Another person, of another complexion, in another photograph."""
-    away = rng.uniform(*apart) * rng.choice((-1, 1))
-    if not 0 <= tone + away <= 1:
-        away = -away
-    return draw_face(rng, float(np.clip(tone + away, 0, 1))), draw_shot(rng)
+def _stranger(face: Face, shot: Shot, rng: np.random.Generator) -> tuple[Face, Shot]:
+    """Another person of a similar complexion, photographed in plainly another light."""
+    tone = float(np.clip(face.tone + rng.normal(0, 0.08), 0, 1))
+    other, taken = draw_face(rng, tone), draw_shot(rng)
+    # A cast of at least a certain strength, of any hue: no colour stands for a class.
+    stops = rng.uniform(1.0, 1.5) * rng.choice((-1, 1))
+    hue, cast = rng.uniform(0, 2 * np.pi), rng.uniform(0.15, 0.25)
+    return other, replace(
+        taken,
+        exposure=shot.exposure * 2 ** float(stops),
+        warmth=shot.warmth + float(cast * np.cos(hue)),
+        tint=shot.tint + float(cast * np.sin(hue)),
+    )
 
 
 def _landmarks(face: Face, shot: Shot, size: int) -> tuple[tuple[float, float], ...]:

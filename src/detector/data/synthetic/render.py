@@ -95,5 +95,5 @@ def develop(c: Canvas, light: np.ndarray) -> np.ndarray:
     """
     warm = np.float32(c.shot.warmth)
     light = np.maximum(light, 0) * np.float32(c.shot.exposure)
-    light = light * np.array((1 + warm, 1, 1 - warm), np.float32)
+    light = light * np.array((1 + warm, 1 + c.shot.tint, 1 - warm), np.float32)
     return (1 - np.exp(np.float32(-1.35) * light)) ** np.float32(1 / 2.2)

@@ -93,7 +93,6 @@ class Shot:
         light: Direction towards the key light (x, y, z), of length 1, in axes that
             roll with the head; y points down, z to the viewer and is above 0.
         key: Share of the light that is the key light's; the rest comes from everywhere.
-        warmth: Added to red and taken from blue, a share of the light.
         exposure: Factor on the light.
         noise: Standard deviation of the grain, about, on the scale from 0 to 1.
     """
@@ -106,7 +105,8 @@ class Shot:
     pitch: float
     light: tuple
     key: float
-    warmth: float
+    warmth: float  # share that red gains and blue loses
+    tint: float  # share that green gains
     exposure: float
     blur: float  # standard deviation, pixels of a picture of 224
     noise: float
@@ -208,6 +208,7 @@ def draw_shot(rng: np.random.Generator) -> Shot:
         light=tuple(map(float, light)),
         key=float(rng.uniform(0.55, 0.85)),
         warmth=float(rng.normal(0, 0.06)),
+        tint=float(rng.normal(0, 0.02)),
         exposure=float(2 ** rng.normal(0.05, 0.2)),
         blur=float(rng.uniform(0.35, 0.75)),
         noise=float(rng.uniform(0.003, 0.012)),
