@@ -108,12 +108,17 @@ def paint(
 
 
 def _stranger(face: Face, shot: Shot, rng: np.random.Generator) -> tuple[Face, Shot]:
-    """Another person of a similar complexion, photographed in plainly another light."""
-    tone = float(np.clip(face.tone + rng.normal(0, 0.08), 0, 1))
-    other, taken = draw_face(rng, tone), draw_shot(rng)
-    # A cast of at least a certain strength, of any hue: no colour stands for a class.
-    stops = rng.uniform(1.0, 1.5) * rng.choice((-1, 1))
-    hue, cast = rng.uniform(0, 2 * np.pi), rng.uniform(0.15, 0.25)
+    """Another person, photographed in plainly another light.
+
+    What is bright is replaced by what is darker and the other way round, where it would
+    otherwise drown in black or white. Of casts, every hue is as frequent.
+    """
+    bright = 0.5 - 0.5 * face.tone + 0.4 * np.log2(shot.exposure)
+    darker = bool(rng.uniform(-0.05, 0.6) < bright)
+    tone = face.tone + (1 if darker else -1) * rng.uniform(0.1, 0.25)
+    other, taken = draw_face(rng, float(np.clip(tone, 0, 1))), draw_shot(rng)
+    stops = (-1 if darker else 1) * rng.uniform(0.8, 1.2)
+    hue, cast = rng.uniform(0, 2 * np.pi), rng.uniform(0.1, 0.2)
     return other, replace(
         taken,
         exposure=shot.exposure * 2 ** float(stops),
