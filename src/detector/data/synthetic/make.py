@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import (
@@ -22,8 +23,9 @@ from dataclasses import asdict
 from functools import partial
 from hashlib import blake2b
 from io import BytesIO
-from multiprocessing import get_context, spawn
+from multiprocessing import get_context, parent_process, spawn
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -182,12 +184,15 @@ def _make(
         for name in FOLDERS:
             (staging / name).mkdir(parents=True)
         rows = []
-        with _pool(len(pictures), workers or os.cpu_count() or 1) as pool:
+        pool = _pool(len(pictures), workers or os.cpu_count() or 1)
+        try:
             draw = partial(_draw, portrait, settings.size, staging)
             for done, made in enumerate(pool.map(draw, pictures), 1):
                 rows.append(made)
                 if progress:
                     progress(done, len(pictures))
+        finally:
+            pool.shutdown(cancel_futures=True)
         write_table(staging / TABLE, sorted(rows, key=lambda made: made["name"]))
         (staging / ABOUT).write_text(json.dumps(_about(settings, version), indent=2) + "\n")
         sheet(staging, staging / SHEET)
@@ -200,13 +205,21 @@ def _make(
 def _pool(pictures: int, workers: int) -> Executor:
     if pictures < PROCESSES_FROM or workers == 1:
         return ThreadPoolExecutor(workers)
-    return ProcessPoolExecutor(workers, mp_context=get_context(), initializer=_one_thread)
+    return ProcessPoolExecutor(workers, mp_context=get_context(), initializer=_start_worker)
 
 
-def _one_thread() -> None:
+def _start_worker() -> None:
     import cv2
 
     cv2.setNumThreads(1)  # a core each is all there is
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent answers Ctrl-C
+    # Of a parent that is killed, a worker would wait for work for ever, and keep its lock.
+    Thread(target=_leave_with_parent, daemon=True).start()
+
+
+def _leave_with_parent() -> None:
+    parent_process().join()
+    os._exit(1)
 
 
 def _draw(portrait: Callable, size: int, folder: Path, picture: Picture) -> dict[str, object]:
