@@ -94,6 +94,7 @@ def main() -> None:
             (HERE / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
             shutil.copy(Path(metrics["folder"]) / "curves.png", HERE)
             note(test, minutes)
+            show(test)
     for keep_inside in (False, True):
         what = "all but the treated parts" if keep_inside else "the treated parts"
         root = copy_of(faces, Path(cfg.paths.runs) / "synthetic-blanked", keep_inside)
@@ -119,10 +120,21 @@ def note(test: dict, minutes: float) -> None:
     file.write_text(re.sub(r"# Score:.*", f"# Score: {score}", text))
 
 
-def insert(name: str, lines: list[str]) -> None:
+def show(test: dict) -> None:
+    """The demo's own result, into the project's README."""
+    lines = ["| fakes | AUROC | found | n |", "| --- | --- | --- | --- |"]
+    kinds = {"all": test | {"n": test["n_fake"]}}
+    kinds |= {k: d | {"n": d["n_fake"]} for k, d in test["by_difficulty"].items()}
+    for kind, d in kinds.items():
+        lines.append(f"| {kind} | {shown(d['auroc'])} | {shown(d['recall'])} | {d['n']} |")
+    insert("demo", lines, HERE.parents[1] / "README.md", "copied")
+
+
+def insert(
+    name: str, lines: list[str], page: Path = HERE / "README.md", how: str = "printed"
+) -> None:
     """Put a table between its two marks."""
-    page = HERE / "README.md"
-    mark, end = f"<!-- {name}: printed by study.py -->", f"<!-- end {name} -->"
+    mark, end = f"<!-- {name}: {how} by study.py -->", f"<!-- end {name} -->"
     before, _, rest = page.read_text().partition(mark)
     _, _, after = rest.partition(end)
     page.write_text("\n".join([before + mark, *lines, end + after]))

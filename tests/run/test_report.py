@@ -137,10 +137,18 @@ def place(tmp_path, monkeypatch):
 
 def test_our_makefile_is_pointed_at(place):
     here, folder = place
-    lines = where_next(folder, here / "runs").splitlines()
+    lines = where_next(folder, here / "runs", here / "data").splitlines()
     assert lines[0].endswith("  make tensorboard")
     assert lines[1].endswith("  runs/train/set-net/2026/curves.png")
     assert lines[2].endswith("  runs/train/set-net/2026/predictions.csv")
+    assert lines[3].endswith("  data")
+
+
+def test_a_sheet_of_the_images_is_preferred(place):
+    here, folder = place
+    (here / "data").mkdir()
+    (here / "data" / "sheet.jpg").write_bytes(b"")
+    assert where_next(folder, here / "runs", here / "data").endswith("  data/sheet.jpg")
 
 
 def test_make_tensorboard_shows_the_runs_that_are_meant():
@@ -155,7 +163,7 @@ def test_without_our_makefile_the_command_is_spelled_out(place, makefile):
     if makefile is not None:
         (here / "Makefile").write_text(makefile)
     assert (
-        where_next(folder, here / "runs")
+        where_next(folder, here / "runs", here / "data")
         .splitlines()[0]
         .endswith("  tensorboard --logdir runs/train")
     )
@@ -164,14 +172,14 @@ def test_without_our_makefile_the_command_is_spelled_out(place, makefile):
 def test_runs_elsewhere_have_whole_paths(place, tmp_path):
     runs = tmp_path / "other runs"
     folder = runs / "train" / "set-net" / "2026"
-    lines = where_next(folder, runs).splitlines()
+    lines = where_next(folder, runs, tmp_path).splitlines()
     assert shlex.split(lines[0])[-3:] == ["tensorboard", "--logdir", str(runs / "train")]
     assert lines[1].endswith(f"  {folder / 'curves.png'}")
 
 
 def test_a_run_that_was_moved_is_shown_alone(place, tmp_path):
     here, _ = place
-    lines = where_next(tmp_path / "moved", here / "runs").splitlines()
+    lines = where_next(tmp_path / "moved", here / "runs", tmp_path).splitlines()
     assert shlex.split(lines[0])[-3:] == ["tensorboard", "--logdir", str(tmp_path / "moved")]
 
 
@@ -183,6 +191,6 @@ def test_a_deleted_working_directory_is_no_error(place, monkeypatch):
 
     monkeypatch.setattr(os, "getcwd", gone)
     monkeypatch.setattr(Path, "cwd", gone)
-    lines = where_next(folder, here / "runs").splitlines()
+    lines = where_next(folder, here / "runs", here / "data").splitlines()
     assert shlex.split(lines[0])[-1] == str(here / "runs" / "train")
     assert lines[2].endswith(f"  {folder / 'predictions.csv'}")

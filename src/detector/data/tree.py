@@ -10,6 +10,7 @@ from detector.errors import UserError
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 )
+SHEET = "sheet.jpg"  # some of a set's images on one page, beside its folders
 
 
 class LayoutError(UserError):

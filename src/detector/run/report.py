@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.cells import cell_len, set_cell_size
 
+from detector.data.tree import SHEET
 from detector.evaluation.slices import COLUMNS, in_order
 
 PARTS = {"val": "validation", "test": "test"}
@@ -56,13 +57,15 @@ def table(metrics: Mapping) -> str:
     return "\n".join(lines)
 
 
-def where_next(folder: Path, runs: Path) -> str:
+def where_next(folder: Path, runs: Path, images: Path) -> str:
     """How to see the curves of all runs, and two files of this one.
 
     Args:
         folder: The run folder, absolute.
         runs: Folder of all runs, absolute.
+        images: Folder of the set, absolute; a sheet of it is preferred where there is one.
     """
+    sheet = images / SHEET
     try:
         here = Path.cwd()
     except OSError:  # the working directory was deleted meanwhile
@@ -81,6 +84,7 @@ def where_next(folder: Path, runs: Path) -> str:
             f"curves in a browser  {command}",
             f"curves as a picture  {near(folder / 'curves.png')}",
             f"score of each image  {near(folder / 'predictions.csv')}",
+            f"the images           {near(sheet if sheet.is_file() else images)}",
         ]
     )
 

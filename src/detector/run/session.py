@@ -272,5 +272,6 @@ class Session:
         for logger in self.trainer.loggers:
             logger.log_hyperparams(*hyperparameters(self.cfg, metrics))
             logger.finalize("success")
-        log.info("\n%s\n\n%s", table(metrics), where_next(self.folder, self.runs))
+        images = Path(self.faces.index.root)
+        log.info("\n%s\n\n%s", table(metrics), where_next(self.folder, self.runs, images))
         return metrics | {"folder": str(self.folder)}

@@ -35,7 +35,7 @@ from PIL import __version__ as pillow_version
 from detector.data.synthetic.plan import Picture, Settings, bits, plan, read_settings
 from detector.data.synthetic.table import NAME as TABLE
 from detector.data.synthetic.table import mask_name, row, write_table
-from detector.data.tree import absolute, check_folder, image_names
+from detector.data.tree import SHEET, absolute, check_folder, image_names
 from detector.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,6 @@ LAYOUT = 1  # raised when the files change that lie around the pictures
 PROCESSES_FROM = 100  # pictures
 
 ABOUT = "about.json"
-SHEET = "sheet.jpg"
 FOLDERS = ("training_fake", "training_real", "masks/training_fake", "masks/training_real")
 # Colours of the 16 sums of 1 left eye, 2 right eye, 4 nose, 8 mouth; 0 is black.
 PALETTE = (
