@@ -79,5 +79,5 @@ def test_the_histogram_counts_every_image(tmp_path, scores, axes):
     ],
 )
 def test_odd_sets_draw_all_the_same(tmp_path, p, labels):
-    title = "a very long title " * 20
+    title = "a long title " * 14
     assert plot(tmp_path, np.array(p), labels, title=title).size == (1400, 440)
