@@ -1,23 +1,29 @@
 """Can the synthetic set be solved without looking at what was edited?
 
-    python experiments/2026-11-21-synthetic-controls/study.py
+    python experiments/2026-11-21-synthetic-controls/study.py [controls demo blanked encoder]
 
-Trains experiment=demo on the set, on a copy in which everything treated is blanked (the same
-regions in reals), and on a copy in which everything else is; measures controls that see no
-face. Writes its tables into README.md here, and the cost and score into the demo's config.
+Trains experiment=demo on the set, on copies in which everything treated is blanked (the same
+regions in reals), after or before the JPEG encoder, and on one in which everything else is;
+measures controls that see no face. Each stage keeps its figures in results.json; all tables
+are written from there, into README.md here, the project's README and the demo's config.
 """
 
+import csv
 import json
 import re
 import shutil
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
+from omegaconf import DictConfig
 from PIL import Image
 
 from detector import cli
 from detector.data.load import FaceSet, load_set
+from detector.data.synthetic.camera import encode
+from detector.data.synthetic.portrait import paint
 from detector.evaluation.controls import CONTROLS, fit, measure
 from detector.evaluation.metrics import summarize
 from detector.train import train
@@ -49,25 +55,48 @@ def copy_of(faces: FaceSet, root: Path, keep_inside: bool) -> Path:
     return root
 
 
+def copy_before_encoder(faces: FaceSet, root: Path) -> Path:
+    """The same faces painted again, blanked where they were treated, and only then encoded."""
+    if root.exists():
+        shutil.rmtree(root)
+    index = faces.index
+    with open(Path(index.root) / "faces.csv", newline="") as file:
+        known = {line["name"]: line for line in csv.DictReader(file)}
+    for row, part in enumerate(faces.parts):
+        label, line = index["label"][row], known[index["name"][row]]
+        pixels, mask, _, shot = paint(
+            tuple(map(int, line["seed"].split())),
+            size=index["width"][row],
+            difficulty=line["treatment"],
+            parts=tuple(bit == "1" for bit in line["parts"]),
+            fake=label == 0,
+        )
+        pixels[mask > 0] = GREY
+        folder = root / str(part) / index.class_names[label]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{row:05d}.jpg").write_bytes(encode(pixels, shot.quality))
+    return root
+
+
 def trained(overrides: list[str]) -> tuple[dict, float]:
     started = time.monotonic()
     metrics = train(cli.compose("train", ["experiment=demo", "progress=none", *overrides]))
     return metrics, (time.monotonic() - started) / 60
 
 
-def main() -> None:
-    began = time.monotonic()
-    cfg = cli.compose("train", ["experiment=demo"])
-    faces = load_set(cfg.data, Path(cfg.paths.cache).expanduser())
-    index, parts = faces.index, faces.parts
-    rows = {part: np.flatnonzero(parts == part) for part in ("train", "val", "test")}
+def on_copy(root: Path, seed: int) -> list[str]:
+    chosen = ["data=folder", f"data.root={root}", "data.name=blanked", f"seed={seed}"]
+    test = trained(chosen)[0]["test"]
+    return [shown(test["accuracy"]), shown(test["auroc"])]
 
-    lines = ["| classifier | test accuracy | test AUROC |", "| --- | --- | --- |"]
+
+def run_controls(faces: FaceSet, cfg: DictConfig) -> dict[str, list[str]]:
+    index, parts = faces.index, faces.parts
+    train_, val, test = (np.flatnonzero(parts == part) for part in ("train", "val", "test"))
     features = measure(index, range(len(index)), max_pixels=cfg.data.max_pixels)
+    found = {}
     for name, what in CONTROLS.items():
-        train_, val = rows["train"], rows["val"]
         score = fit(name, features[train_], index.labels[train_], features[val], index.labels[val])
-        test = rows["test"]
         result = summarize(
             score(features[test]),
             index.labels[test],
@@ -76,39 +105,70 @@ def main() -> None:
             replicates=2000,
             seed=0,
         )
-        lines.append(f"| {what} | {shown(result['accuracy'])} | {shown(result['auroc'])} |")
-        print(lines[-1], flush=True)
+        found[what] = [shown(result["accuracy"]), shown(result["auroc"])]
+    return found
 
-    by_difficulty = ["| seed | all | easy | mid | hard | minutes |", "| --- |" + " --- |" * 5]
+
+def run_demo(faces: FaceSet, cfg: DictConfig) -> dict[str, list[str]]:
+    found = {}
     for seed in SEEDS:
         metrics, minutes = trained([f"seed={seed}"])
         test = metrics["test"]
-        cells = [shown(test["by_difficulty"][d]["auroc"]) for d in ("easy", "mid", "hard")]
-        row = [str(seed), shown(test["auroc"]), *cells, f"{minutes:.1f}"]
-        by_difficulty.append("| " + " | ".join(row) + " |")
-        print(by_difficulty[-1], flush=True)
-        lines.append(
-            f"| `cnn6`, seed {seed} | {shown(test['accuracy'])} | {shown(test['auroc'])} |"
-        )
+        kinds = [shown(test["by_difficulty"][d]["auroc"]) for d in ("easy", "mid", "hard")]
+        found[f"`cnn6`, seed {seed}"] = [shown(test["accuracy"]), shown(test["auroc"])]
+        found[f"difficulty {seed}"] = [shown(test["auroc"]), *kinds, f"{minutes:.1f}"]
         if seed == 0:
             (HERE / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
             shutil.copy(Path(metrics["folder"]) / "curves.png", HERE)
             note(test, minutes)
             show(test)
-    for keep_inside in (False, True):
-        what = "all but the treated parts" if keep_inside else "the treated parts"
-        root = copy_of(faces, Path(cfg.paths.runs) / "synthetic-blanked", keep_inside)
-        for seed in SEEDS[:1] if keep_inside else SEEDS:
-            metrics, _ = trained(
-                ["data=folder", f"data.root={root}", "data.name=blanked", f"seed={seed}"]
-            )
-            test = metrics["test"]
-            name = f"`cnn6` where {what} are blanked, seed {seed}"
-            lines.append(f"| {name} | {shown(test['accuracy'])} | {shown(test['auroc'])} |")
-            print(lines[-1], flush=True)
-    insert("controls", lines)
-    insert("difficulty", by_difficulty)
+    return found
+
+
+def run_blanked(faces: FaceSet, cfg: DictConfig) -> dict[str, list[str]]:
+    root, found = Path(cfg.paths.runs) / "synthetic-blanked", {}
+    copy_of(faces, root, keep_inside=False)
+    for seed in SEEDS:
+        found[f"`cnn6`, treated parts blanked, seed {seed}"] = on_copy(root, seed)
+    copy_of(faces, root, keep_inside=True)
+    found["`cnn6`, all but the treated parts blanked, seed 0"] = on_copy(root, 0)
+    return found
+
+
+def run_encoder(faces: FaceSet, cfg: DictConfig) -> dict[str, list[str]]:
+    root = copy_before_encoder(faces, Path(cfg.paths.runs) / "synthetic-blanked")
+    name = "`cnn6`, treated parts blanked before the encoder, seed"
+    return {f"{name} {seed}": on_copy(root, seed) for seed in SEEDS}
+
+
+STAGES = {
+    "controls": run_controls,
+    "demo": run_demo,
+    "blanked": run_blanked,
+    "encoder": run_encoder,
+}
+
+
+def main() -> None:
+    began = time.monotonic()
+    cfg = cli.compose("train", ["experiment=demo"])
+    faces = load_set(cfg.data, Path(cfg.paths.cache).expanduser())
+    kept = HERE / "results.json"
+    results = json.loads(kept.read_text()) if kept.exists() else {}
+    for name in sys.argv[1:] or STAGES:
+        results[name] = STAGES[name](faces, cfg)
+        kept.write_text(json.dumps(results, indent=1) + "\n")
+        for what, cells in results[name].items():
+            print(f"| {what} | {' | '.join(cells)} |", flush=True)
     print(f"{(time.monotonic() - began) / 60:.0f} minutes")
+    rows = {what: cells for name in STAGES for what, cells in results.get(name, {}).items()}
+    controls = ["| classifier | test accuracy | test AUROC |", "| --- | --- | --- |"]
+    kinds = ["| seed | all | easy | mid | hard | minutes |", "| --- |" + " --- |" * 5]
+    for what, cells in rows.items():
+        table = kinds if what.startswith("difficulty ") else controls
+        table.append(f"| {what.removeprefix('difficulty ')} | {' | '.join(cells)} |")
+    insert("controls", controls)
+    insert("difficulty", kinds)
 
 
 def note(test: dict, minutes: float) -> None:
