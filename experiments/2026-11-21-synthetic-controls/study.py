@@ -118,8 +118,8 @@ def run_demo(faces: FaceSet, cfg: DictConfig) -> dict[str, list[str]]:
         found[f"`cnn6`, seed {seed}"] = [shown(test["accuracy"]), shown(test["auroc"])]
         found[f"difficulty {seed}"] = [shown(test["auroc"]), *kinds, f"{minutes:.1f}"]
         if seed == 0:
-            (HERE / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
-            shutil.copy(Path(metrics["folder"]) / "curves.png", HERE)
+            for file in ("metrics.json", "curves.png"):
+                shutil.copy(Path(metrics["folder"]) / file, HERE)
             note(test, minutes)
             show(test)
     return found
@@ -128,8 +128,7 @@ def run_demo(faces: FaceSet, cfg: DictConfig) -> dict[str, list[str]]:
 def run_blanked(faces: FaceSet, cfg: DictConfig) -> dict[str, list[str]]:
     root, found = Path(cfg.paths.runs) / "synthetic-blanked", {}
     copy_of(faces, root, keep_inside=False)
-    for seed in SEEDS:
-        found[f"`cnn6`, treated parts blanked, seed {seed}"] = on_copy(root, seed)
+    found["`cnn6`, treated parts blanked after the encoder, seed 0"] = on_copy(root, 0)
     copy_of(faces, root, keep_inside=True)
     found["`cnn6`, all but the treated parts blanked, seed 0"] = on_copy(root, 0)
     return found
@@ -137,8 +136,14 @@ def run_blanked(faces: FaceSet, cfg: DictConfig) -> dict[str, list[str]]:
 
 def run_encoder(faces: FaceSet, cfg: DictConfig) -> dict[str, list[str]]:
     root = copy_before_encoder(faces, Path(cfg.paths.runs) / "synthetic-blanked")
-    name = "`cnn6`, treated parts blanked before the encoder, seed"
-    return {f"{name} {seed}": on_copy(root, seed) for seed in SEEDS}
+    chosen = ["experiment=demo", "data=folder", f"data.root={root}", "data.near_copies=false"]
+    copy = cli.compose("train", chosen)
+    blanked = load_set(copy.data, Path(copy.paths.cache).expanduser())
+    where = "treated parts blanked before the encoder"
+    found = {f"{what}, {where}": cells for what, cells in run_controls(blanked, copy).items()}
+    for seed in SEEDS[:2]:
+        found[f"`cnn6`, {where}, seed {seed}"] = on_copy(root, seed)
+    return found
 
 
 STAGES = {

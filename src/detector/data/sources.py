@@ -152,7 +152,10 @@ def synthetic(root: Path) -> Listing:
     for label, below in enumerate(folders):
         for name in image_names(base, below):
             if (face := known.pop(name, None)) is None:
-                raise UserError(f"{base}/faces.csv does not know {name}: move that file away")
+                raise UserError(
+                    f"{base}/faces.csv does not know {name}: move that file away if it is your own, else"
+                    f" move all of {base} away, and data=synthetic makes it anew"
+                )
             swapped = (0 if label else int(bit) for bit in face["treated"])
             extra = {"difficulty": "" if label else face["treatment"]}
             extra |= zip(FACE_PARTS, swapped, strict=True)

@@ -84,7 +84,7 @@ def test_hair_lies_over_the_face_and_throws_a_shadow():
 @pytest.mark.parametrize("glasses", ["round", "square"])
 def test_glasses_are_frames_around_the_eyes(glasses):
     c = canvas(5, 256, glasses=glasses, hair_style="bald")
-    light, dark = lay_glasses(c, flat(c, 0.9)), lay_glasses(c, flat(c, 0.1))
+    light, dark = (lay_glasses(c, flat(c, v), np.zeros_like(c.u)) for v in (0.9, 0.1))
     frame = np.abs(light - dark).max(-1) < 1e-3  # nothing shows through
     for side in (-1, 1):
         middle = side * (c.face.eye_x + 0.02)
@@ -105,6 +105,8 @@ def test_glasses_are_frames_around_the_eyes(glasses):
 
 def test_glasses_hang_on_their_own_pixels_and_none_on_nothing():
     c = canvas(6, SIZE, glasses="square")
-    only_there(lambda image: lay_glasses(c, image), c)
+    only_there(lambda image: lay_glasses(c, image, np.zeros_like(c.u)), c)
     without = canvas(6, SIZE, glasses="none")
-    np.testing.assert_array_equal(lay_glasses(without, flat(without)), flat(without))
+    np.testing.assert_array_equal(
+        lay_glasses(without, flat(without), np.zeros_like(c.u)), flat(without)
+    )

@@ -144,7 +144,8 @@ def test_glasses_lie_over_the_exchanged_parts(monkeypatch):
         seen += 1
         fake, mask, *_ = paint((9, 0, at), parts=ALL, fake=True, **asked)
         c = make_canvas(face, shot, 224)
-        through = lay_glasses(c, flat(c, 0.9)) - lay_glasses(c, flat(c, 0.1))
+        bald = np.zeros_like(c.u)
+        through = lay_glasses(c, flat(c, 0.9), bald) - lay_glasses(c, flat(c, 0.1), bald)
         frame = (np.abs(through).max(-1) < 1e-3) & (mask > 0)
         assert frame.sum() > 100
         np.testing.assert_allclose(fake[frame], whole[frame], atol=2e-3)

@@ -107,12 +107,13 @@ def lay_hair(c: Canvas, image: np.ndarray, alpha: np.ndarray, color: np.ndarray)
     return over(image * (1 - 0.42 * shadow)[..., None], color, 0.985 * alpha)
 
 
-def lay_glasses(c: Canvas, image: np.ndarray) -> np.ndarray:
+def lay_glasses(c: Canvas, image: np.ndarray, hair: np.ndarray) -> np.ndarray:
     """Frames with a bridge and arms; the lenses catch a little of the light.
 
     Args:
         c: The canvas, whole.
         image: Display values, float32 (size, size, 3).
+        hair: Where hair hides the arms: alpha, float32 (size, size).
 
     Returns:
         Display values, float32 (size, size, 3); a pixel depends on the same pixel of image.
@@ -139,6 +140,7 @@ def lay_glasses(c: Canvas, image: np.ndarray) -> np.ndarray:
         0.16 - np.abs(c.u), -aa, aa
     )
     arm = step(thick - np.abs(b + 0.1), -aa, aa) * step(a, 0.33, 0.36) * step(c.edge, -0.01, 0.02)
+    arm = arm * (1 - hair)
     lens = step(-ring, 0, aa)
     glare = np.exp(-0.5 * (((c.u + 0.5 * c.v) % 0.9 - 0.3) / 0.12) ** 2)
     image = over(image, (0.75, 0.8, 0.85), 0.05 * lens + 0.07 * lens * glare)

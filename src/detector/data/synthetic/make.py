@@ -85,10 +85,10 @@ def make_set(
     from detector.data.synthetic.portrait import VERSION  # loads OpenCV
 
     root = absolute(root)
-    if root.exists():
-        check_folder(root)
     folder = root / folder_name(settings, VERSION)
     try:
+        if root.exists():
+            check_folder(root)
         if not _whole(folder, settings):
             # Else a script without the usual guard, imported by a process that it started to
             # draw, would wait here for itself.
@@ -177,7 +177,10 @@ def _make(
     started, pictures = time.monotonic(), plan(settings)
     log.info("making %d faces in %s", len(pictures), folder)
     staging = folder.parent / ".making"
-    if staging.exists():  # of a process that died: whoever lives holds the lock
+    # What is left of a process that died: whoever lives holds the lock.
+    if staging.is_symlink() or staging.is_file():
+        staging.unlink()
+    elif staging.exists():
         shutil.rmtree(staging)
     try:
         for name in FOLDERS:
@@ -208,12 +211,14 @@ def _pool(pictures: int, workers: int) -> Executor:
 
 
 def _start_worker() -> None:
-    import cv2
-
-    cv2.setNumThreads(1)  # a core each is all there is
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent answers Ctrl-C
     # Of a parent that is killed, a worker would wait for work for ever, and keep its lock.
     Thread(target=_leave_with_parent, daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent answers Ctrl-C
+    import cv2
+
+    # A core each is all there is. Not 1: that would ask OpenCV's pool of threads to stop, which
+    # a fork does not copy, and wait for them for ever.
+    cv2.setNumThreads(0)
 
 
 def _leave_with_parent() -> None:

@@ -15,7 +15,7 @@ from detector.rules import Rule, check, mapping, number, whole
 
 DIFFICULTIES = ("easy", "mid", "hard")
 
-_share, _ = number(0)
+_share, _ = number(0, 1e6)
 
 
 def _names(value: object) -> bool:
@@ -41,7 +41,7 @@ RULES: dict[str, Rule] = {
     "synthetic.size": whole(64, 1024),
     "synthetic.seed": whole(0, 2**32 - 1),
     "synthetic.difficulty": mapping,
-    **{f"synthetic.difficulty.{name}": number(0) for name in DIFFICULTIES},
+    **{f"synthetic.difficulty.{name}": number(0, 1e6) for name in DIFFICULTIES},
     "synthetic.parts": (_names, f"give one or more of {', '.join(FACE_PARTS)}, each once"),
     "synthetic.parts_at_once": (
         _shares,

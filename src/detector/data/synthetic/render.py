@@ -80,7 +80,7 @@ def dressed(c: Canvas, image: np.ndarray) -> np.ndarray:
         color = np.zeros_like(image)
         color[box] = develop(c, hair.hair_color(near))
         image = hair.lay_hair(c, image, alpha, color)
-    return hair.lay_glasses(c, image)
+    return hair.lay_glasses(c, image, alpha)
 
 
 def develop(c: Canvas, light: np.ndarray) -> np.ndarray:

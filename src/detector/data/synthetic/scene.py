@@ -56,7 +56,7 @@ def body(c: Canvas, image: np.ndarray) -> np.ndarray:
     aa = 1.5 * c.pixel
     half = 0.56 + 0.12 * f.masculine
     sway = x - 0.12 * math.sin(c.shot.yaw)
-    width = half + 0.5 * step(y, 1.75, 2.5) ** 2
+    width = half + 0.6 * step(y, 1.35, 2.1) ** 2
     neck = step(width - np.abs(sway), -aa, aa) * step(y, 0.6, 0.9)
     round_ = np.sqrt(np.maximum(1 - (sway / (half * 1.25)) ** 2, 0.03))
     lx, _, lz = c.shot.light
@@ -65,13 +65,13 @@ def body(c: Canvas, image: np.ndarray) -> np.ndarray:
     tone = linear(f.skin) * np.array((0.95, 0.9, 0.88), np.float32)
     image = over(image, tone * (light * chin)[..., None], neck)
     shoulder = (
-        2.02
-        + 0.1 * f.masculine
-        + 0.42 * (np.abs(x) / 1.7) ** 2.2
-        - 0.18 * step(np.abs(x), 1.1, 0.4)
+        1.72
+        + 0.05 * f.masculine
+        + 0.24 * (np.abs(x) / 1.7) ** 2.2
+        - 0.14 * step(np.abs(x), 1.1, 0.4)
     )
     neckline = (
-        2.3 + rng.uniform(-0.2, 0.3) - rng.uniform(0.3, 1.1) * np.abs(sway) ** rng.uniform(1, 2)
+        2.0 + rng.uniform(-0.2, 0.3) - rng.uniform(0.3, 1.1) * np.abs(sway) ** rng.uniform(1, 2)
     )
     cloth_y = np.maximum(shoulder, np.where(np.abs(sway) < width + 0.02, neckline, shoulder))
     cloth = step(y - cloth_y, -aa, aa)
