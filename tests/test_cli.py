@@ -67,6 +67,8 @@ def test_help_lists_groups_and_options():
     [
         (["trainer.max_epoch=3"], r"did you mean trainer\.max_epochs\?.*accelerator"),
         (["sed=1"], r"did you mean seed\?"),
+        (["data.synthetic.n=10"], r"synthetic\.n repeats another setting: give synthetic\.n="),
+        (["data=hardfake", "synthetic.n=10"], "synthetic comes with data=synthetic, which is not"),
         (["model=cnn9"], r"model/cnn9'; there is cnn2, cnn3, cnn6, cnn6_plain, timm$"),
         (["data=cats"], "140k, ciplab, folder, hardfake, synthetic"),
         (["experiment=none_such"], "cnn2_hardfake"),

@@ -130,6 +130,17 @@ def _unknown_key(config: str, key: str, overrides: list[str]) -> str:
         for file in sorted(conf_dir().glob(f"*/{top}.yaml")):  # a group's own, when it is chosen
             return f"{key}: {top} comes with {file.parent.name}={top}, which is not chosen here"
         return f"{key}: there is no such option; --help lists what there is"
+    plain = OmegaConf.to_container(cfg, resolve=False)
+    for depth in range(1, len(key.split("."))):
+        *above, last = key.split(".")[:depth]
+        place = plain
+        for step in above:
+            place = place.get(step) if isinstance(place, dict) else None
+        if not isinstance(place, dict):
+            break
+        if str(place.get(last)).startswith("${"):  # a group that only repeats another one
+            other = ".".join([str(place[last])[2:-1], *key.split(".")[depth:]])
+            return f"{key} repeats another setting: give {other}="
     names = sorted(str(k) for k in node)
     near = difflib.get_close_matches(name, names, n=1)
     hint = f"did you mean {f'{parent}.' if parent else ''}{near[0]}? " if near else ""

@@ -153,8 +153,8 @@ def synthetic(root: Path) -> Listing:
         for name in image_names(base, below):
             if (face := known.pop(name, None)) is None:
                 raise UserError(
-                    f"{base}/faces.csv does not know {name}: move that file away if it is your own, else"
-                    f" move all of {base} away, and data=synthetic makes it anew"
+                    f"{base}/faces.csv does not know {name}: move that file away if it is yours,"
+                    f" else move all of {base} away, and data=synthetic makes it anew"
                 )
             swapped = (0 if label else int(bit) for bit in face["treated"])
             extra = {"difficulty": "" if label else face["treatment"]}

@@ -196,7 +196,7 @@ def test_eyes_and_corners_of_the_mouth_are_where_the_landmarks_say():
         for x, y in points[3:]:
             corners.append(darkest(grey, x, y) / darkest(grey, x, y + 14))
     assert len(eyes) > 30 and np.mean(eyes) < 0.4 and np.percentile(eyes, 90) < 0.6
-    assert np.mean(corners) < 0.8 and np.percentile(corners, 90) < 0.95
+    assert np.mean(corners) < 0.9 and np.mean(np.array(corners) < 1) > 0.75
 
 
 def test_the_largest_picture():
@@ -204,3 +204,18 @@ def test_the_largest_picture():
     with Image.open(BytesIO(made.jpeg)) as file:
         assert file.size == (1024, 1024)
     assert [(made.mask >> bit & 1).any() for bit in range(4)] == [True] * 4
+
+
+def test_another_picture_needs_another_version():
+    """Sets are found again by VERSION: whoever changes what a seed gives raises it, and this."""
+    parts = (True, False, True, True)
+    made = portrait((0, 0, 1), size=96, difficulty="mid", parts=parts, fake=True)
+    with Image.open(BytesIO(made.jpeg)) as image:
+        small = np.asarray(image.convert("L").resize((6, 6), Image.Resampling.BOX)).astype(int)
+    seen = [
+        [171, 149, 155, 166, 169, 168], [177, 156, 186, 192, 178, 170],
+        [178, 158, 172, 174, 184, 184], [172, 154, 175, 196, 171, 178],
+        [177, 169, 150, 190, 159, 161], [179, 175, 122, 137, 155, 175],
+    ]  # fmt: skip
+    assert module.VERSION == 1
+    np.testing.assert_allclose(small, seen, atol=3)  # of other library versions

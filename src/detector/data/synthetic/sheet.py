@@ -4,6 +4,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from detector.data.synthetic.table import mask_name
 from detector.data.tree import image_names
 
 COLUMNS = 6
@@ -45,7 +46,7 @@ def _tile(folder: Path, name: str, masked: bool) -> Image.Image:
     with Image.open(folder / name) as picture:
         tile = picture.convert("RGB").resize((TILE, TILE), Image.Resampling.LANCZOS)
     if masked:
-        with Image.open(folder / "masks" / Path(name).with_suffix(".png")) as mask:
+        with Image.open(folder / mask_name(name)) as mask:
             corner = mask.convert("RGB").resize((TILE // 4, TILE // 4), Image.Resampling.NEAREST)
         tile.paste(corner, (TILE - TILE // 4, TILE - TILE // 4))
     return tile
