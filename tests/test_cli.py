@@ -153,4 +153,5 @@ def test_experiments_state_command_cost_and_score_and_compose(name):
         assert says in text
     assert "@" not in text.replace("@package", "")  # a figure that was never filled in
     cfg = cli.compose("train", [f"experiment={name}"])
-    assert name.startswith(cfg.model.name) and cfg.data.name in name
+    # The demo is named for what it is for, recorded results for what they are results of.
+    assert name == "demo" or (name.startswith(cfg.model.name) and cfg.data.name in name)
