@@ -9,7 +9,7 @@ ARGS :=
 PORT := 6006
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo train tensorboard test lint check-macos clean
+.PHONY: help setup demo audit train tensorboard test lint check-macos clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -23,6 +23,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: $(INSTALLED) ## Make faces, train cnn6 on them, print how well it does (minutes, no download)
 	@$(BIN)/python -m detector.train experiment=demo $(ARGS)
 	@echo 'next, on photographs make train ARGS="model=cnn6 data=hardfake"'
+
+audit: $(INSTALLED) ## What could a network cheat with? make audit ARGS="data=hardfake"
+	$(BIN)/python -m detector.audit $(ARGS)
 
 train: $(INSTALLED) ## Train: make train ARGS="model=cnn6 data=hardfake"
 	$(BIN)/python -m detector.train $(ARGS)

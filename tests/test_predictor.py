@@ -1,22 +1,27 @@
 """Bytes to p_fake: the same through every door; foreign files never run."""
 
 import io
+import os
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.special import expit, logit
 
 from detector import __version__
 from detector.data.decode import DecodeError
 from detector.data.preprocess import Preprocess
 from detector.errors import UserError
+from detector.evaluation.calibration import Calibration
 from detector.models.build import build_network
 from detector.module import DetectorModule
 from detector.predictor import Predictor, make_card, read_checkpoint
+from detector.run.checkpoints import write_calibration
 
 PREPROCESS = Preprocess(32, "crop", "bilinear", (0.4, 0.5, 0.6), (0.2, 0.3, 0.4), 10**6)
 NET = {"name": "cnn3", "dropout": 0.5}
@@ -55,6 +60,41 @@ def test_scores_are_the_softmax_of_the_network(checkpoint):
         logits = network.eval()(torch.from_numpy((images - mean) / std).float()).double().numpy()
     expected = 1 / (1 + np.exp(logits[:, 1] - logits[:, 0]))
     assert Predictor.load(path).scores(noise(5)) == pytest.approx(expected, abs=1e-6)
+
+
+def test_scores_are_calibrated_through_every_door_and_old_files_are_not(checkpoint):
+    content, path = checkpoint
+    plain = Predictor.load(path)
+    assert (plain.threshold, plain.unsure, plain.calibration.temperature) == (0.5, (0.5, 0.5), 1)
+    fitted = Calibration(2.5, 0.4, (0.3, 0.45), 100, "made-up")
+    write_calibration(path, fitted)
+    predictor = Predictor.load(path)
+    assert torch.load(path, weights_only=True)["detector"]["calibration"] == fitted.to_dict()
+    assert predictor.calibration == fitted
+    assert (predictor.threshold, predictor.unsure) == (0.4, (0.3, 0.45))
+    margins = logit(plain.scores(noise(5)))
+    assert plain.margins(noise(5)) == pytest.approx(margins)
+    assert predictor.margins(noise(5)) == pytest.approx(margins)
+    assert predictor.scores(noise(5)) == pytest.approx(expit(margins / 2.5))
+    assert predictor(encoded(noise(1)[0])) == pytest.approx(expit(margins[0] / 2.5))
+    said = [predictor.verdict(p) for p in (0.2, 0.3, 0.31, 0.44, 0.45, 0.9)]
+    assert said == ["real", "real", "unsure", "unsure", "fake", "fake"]
+    for key, tensor in torch.load(path, weights_only=True)["state_dict"].items():
+        assert torch.equal(tensor, content["state_dict"][key])
+
+
+def test_a_calibration_that_cannot_be_written_leaves_the_checkpoint_whole(checkpoint, monkeypatch):
+    _, path = checkpoint
+    before = path.read_bytes()
+
+    def full(content, file):
+        Path(file).write_bytes(b"half")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError):
+        write_calibration(path, Calibration())
+    assert path.read_bytes() == before and os.listdir(path.parent) == [path.name]
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 100])
@@ -147,6 +187,9 @@ def test_foreign_and_damaged_checkpoints(checkpoint, tmp_path, capsys, kind):
         ({"network": {"name": "os.system"}}, "no such network"),
         ({"network": {"name": "resnet18"}}, "do not fit"),
         ({"preprocess": {"size": 32}}, "preprocessing takes"),
+        ({"calibration": {"temperature": -1}}, "calibration"),
+        ({"calibration": Calibration().to_dict() | {"threshold": "x"}}, "finite numbers"),
+        ({"calibration": 5}, "calibration"),
     ],
 )
 def test_altered_cards(checkpoint, tmp_path, change, says):

@@ -10,9 +10,12 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from PIL import Image
+from scipy.special import expit, logit
+from sklearn.metrics import log_loss, roc_auc_score
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from detector.errors import UserError
+from detector.evaluation.calibration import Calibration, calibrate
 from detector.predictor import Predictor
 from detector.run.session import Interrupted, Session
 from detector.train import train
@@ -98,7 +101,8 @@ def test_split_and_predictions_agree_with_the_metrics(finished):
         path for path, row in split.items() if row["split"] != "train"
     }
     test = [row for row in predictions if row["split"] == "test"]
-    right = sum((float(row["p_fake"]) >= 0.5) == (row["label"] == "0") for row in test)
+    threshold = metrics["calibration"]["threshold"]
+    right = sum((float(row["p_fake"]) >= threshold) == (row["label"] == "0") for row in test)
     assert metrics["test"]["accuracy"]["value"] == pytest.approx(right / len(test))
     on_disk = json.loads((run / "metrics.json").read_text())
     assert on_disk["test"] == metrics["test"]
@@ -114,6 +118,72 @@ def test_predictor_gives_the_same_from_the_file(finished):
     for row in rows(run / "predictions.csv")[:6]:
         data = (Path(cfg.data.root) / row["path"]).read_bytes()
         assert predictor(data) == pytest.approx(float(row["p_fake"]), abs=1e-6)
+
+
+def test_the_calibration_of_validation_lies_in_the_best_checkpoint_alone(finished):
+    cfg, metrics = finished
+    run = Path(metrics["folder"])
+    best, last = (Predictor.load(run / "checkpoints" / name) for name in ("best.ckpt", "last.ckpt"))
+    assert best.calibration.to_dict() == metrics["calibration"]
+    assert last.calibration == Calibration()
+    assert not list((run / "checkpoints").glob(".*"))
+    # Found again from the pictures: margins of validation, temperature, threshold, band.
+    val = [row for row in rows(run / "predictions.csv") if row["split"] == "val"]
+    files = [(Path(cfg.data.root) / row["path"]).read_bytes() for row in val]
+    margins = best.margins(best.preprocess(data) for data in files)
+    labels = np.array([int(row["label"]) for row in val])
+    again = calibrate(margins, labels, **cfg.calibration, trained_on=cfg.data.name)
+    assert again.n == len(val) == 12
+    assert again.temperature == pytest.approx(best.calibration.temperature, rel=1e-4)
+    assert again.threshold == pytest.approx(best.threshold, abs=1e-4)
+    assert again.unsure == pytest.approx(best.unsure, abs=1e-4)
+    written = [float(row["p_fake"]) for row in val]
+    assert written == pytest.approx(expit(margins / again.temperature), abs=1e-4)
+
+
+def test_ranking_is_that_of_the_network_and_losses_are_given_before_and_after(finished):
+    _, metrics = finished
+    t = metrics["calibration"]["temperature"]
+    predictions = rows(Path(metrics["folder"]) / "predictions.csv")
+    for part in ("val", "test"):
+        p = np.array([float(row["p_fake"]) for row in predictions if row["split"] == part])
+        fake = np.array([row["label"] == "0" for row in predictions if row["split"] == part])
+        raw = expit(t * logit(p))
+        found = metrics[part]
+        assert found["auroc"]["value"] == pytest.approx(roc_auc_score(fake, raw), abs=1e-9)
+        assert found["log_loss"]["value"] == pytest.approx(log_loss(fake, p, labels=[0, 1]))
+        before = found["calibration"]["uncalibrated"]
+        assert before["log_loss"]["value"] == pytest.approx(log_loss(fake, raw), rel=1e-4)
+        assert before["brier"]["value"] == pytest.approx(np.mean((raw - fake) ** 2), rel=1e-4)
+        low, high = metrics["calibration"]["unsure"]
+        given = ((p <= low) | (p >= high)).sum()
+        assert found["calibration"]["answered"]["n"] == given
+        assert sum(row["n"] for row in found["calibration"]["bins"]) == len(p)
+        assert sum(row["n"] for row in before["bins"]) == len(p)
+
+
+def test_calibration_can_be_switched_off_and_on_after_training(tiny):
+    off = ["calibration.temperature=false", "calibration.threshold=0.5", "calibration.unsure=0"]
+    first = train(tiny(*off))
+    last = Path(first["folder"]) / "checkpoints" / "last.ckpt"
+    plain = Predictor.load(last.with_name("best.ckpt"))
+    assert plain.calibration == Calibration(n=12, trained_on=plain.trained_on)
+    again = train(tiny(f"ckpt_path={last}"))  # of the same weights: nothing is trained
+    best = Predictor.load(last.with_name("best.ckpt"))
+    assert best.calibration.to_dict() == again["calibration"] != first["calibration"]
+    assert best.calibration.temperature != 1
+    for part in ("val", "test"):
+        assert again[part]["auroc"] == first[part]["auroc"]
+        before = again[part]["calibration"]["uncalibrated"]
+        assert before["log_loss"] == first[part]["log_loss"]
+
+
+def test_a_setting_of_older_versions_does_not_stop_a_training_from_going_on(tiny):
+    last = Path(train(tiny("trainer.max_epochs=1"))["folder"]) / "checkpoints" / "last.ckpt"
+    old = torch.load(last, weights_only=True)
+    old["detector"]["settings"]["metrics.threshold"] = 0.5
+    torch.save(old, last)
+    assert Session(tiny(f"ckpt_path={last}")).resume == last
 
 
 def test_best_checkpoint_holds_no_optimizer_and_no_code(finished):
@@ -330,7 +400,11 @@ def test_loader_processes_change_nothing(tiny, method):
         ("schedule.name=steps", "cosine"),
         ("select.monitor=val/f2", "val/auroc"),
         ("select.mode=min", "wants max"),
-        ("metrics.threshold=1", "metrics.threshold=1"),
+        ("calibration.threshold=1", "calibration.threshold=1"),
+        ("calibration.threshold=youden", "choose one of best"),
+        ("calibration.temperature=2", "calibration.temperature=2"),
+        ("calibration.unsure=1", "calibration.unsure=1"),
+        ("calibration=null", "calibration=null"),
         ("class_weights=[1,2,3]", "class_weights"),
         ("progress=loud", "rich"),
         ("trainer.accelerator=tpu", "trainer.accelerator=tpu"),

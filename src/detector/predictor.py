@@ -13,6 +13,7 @@ import torch
 
 from detector.data.preprocess import Preprocess
 from detector.errors import UserError
+from detector.evaluation.calibration import Calibration
 from detector.models.build import build_network
 
 CARD_FORMAT = 1
@@ -83,6 +84,8 @@ class Predictor:
 
     Weights are in float32 and in eval mode, so the answer to a picture does not
     depend on how the network was trained, only, in the last digits, on the machine.
+    Scores are calibrated as the checkpoint says; one that says nothing about that, such as
+    a last.ckpt, has temperature 1 and threshold .5.
 
     Args:
         checkpoint: As `read_checkpoint` gives it.
@@ -90,7 +93,8 @@ class Predictor:
         device: Where to compute, such as `cpu`, `cuda` or `mps`.
 
     Raises:
-        UserError: The weights do not fit the network that the checkpoint names.
+        UserError: The weights do not fit the network that the checkpoint names, or its
+            calibration is damaged.
     """
 
     def __init__(self, checkpoint: dict, source: str, device: str = "cpu") -> None:
@@ -98,6 +102,11 @@ class Predictor:
         self.preprocess = Preprocess.from_dict(card["preprocess"])
         self.class_names = tuple(str(name) for name in card["class_names"])
         self.trained_on = str(card["trained_on"])
+        try:
+            known = card.get("calibration")
+            self.calibration = Calibration() if known is None else Calibration.from_dict(known)
+        except UserError as error:
+            raise UserError(f"{source}: {error}; the file was altered") from error
         self.device = torch.device(device)
         network = build_network(
             **card["network"], size=self.preprocess.size, classes=len(self.class_names)
@@ -125,6 +134,21 @@ class Predictor:
         """Name of the score: the probability of class 0, for faces `p_fake`."""
         return f"p_{self.class_names[0]}"
 
+    @property
+    def threshold(self) -> float:
+        """p_fake from which a picture is called fake, in (0, 1)."""
+        return self.calibration.threshold
+
+    @property
+    def unsure(self) -> tuple[float, float]:
+        """Scores strictly between these two get no verdict; the threshold twice for none."""
+        return self.calibration.unsure
+
+    def verdict(self, p_fake: float) -> str:
+        """Name of the class that a score stands for, or `unsure`."""
+        names = dict(zip(("fake", "real"), self.class_names, strict=False))
+        return names.get(verdict := self.calibration.verdict(p_fake), verdict)
+
     def __call__(self, data: bytes) -> float:
         """Probability that one picture is fake.
 
@@ -149,18 +173,31 @@ class Predictor:
         Returns:
             float64 (N), p_fake, 0..1.
         """
+        return self.calibration.scores(self.margins(images, batch_size))
+
+    def margins(self, images: Iterable[np.ndarray], batch_size: int = 32) -> np.ndarray:
+        """What the network says of pictures before any calibration.
+
+        Args:
+            images: As for `scores`.
+            batch_size: Images that are in memory at once.
+
+        Returns:
+            float64 (N), log odds of fake.
+        """
         results, batch = [], []
         for image in images:
             batch.append(image)
             if len(batch) == batch_size:
-                results.append(self._scores(batch))
+                results.append(self._margins(batch))
                 batch = []
         if batch:
-            results.append(self._scores(batch))
+            results.append(self._margins(batch))
         return np.concatenate(results) if results else np.zeros(0)
 
-    def _scores(self, batch: list[np.ndarray]) -> np.ndarray:
+    def _margins(self, batch: list[np.ndarray]) -> np.ndarray:
         images = torch.from_numpy(self.preprocess.normalize(np.stack(batch))).to(self.device)
         with torch.inference_mode():
-            # Softmax on the CPU in double precision: MPS has none.
-            return self.network(images).cpu().double().softmax(1)[:, 0].numpy()
+            # On the CPU in double precision: MPS has none.
+            logits = self.network(images).cpu().double()
+            return (logits[:, 0] - logits[:, 1:].logsumexp(1)).numpy()

@@ -46,6 +46,14 @@ flag: Rule = (lambda v: isinstance(v, bool), "give true or false")
 text: Rule = (lambda v: isinstance(v, str) and bool(v), "give a name or a path")
 nothing: Rule = (lambda v: v is None, "null")
 mapping: Rule = (lambda v: isinstance(v, (Mapping, DictConfig)), "give settings, as in conf/")
+texts: Rule = (
+    lambda v: (
+        isinstance(v, (Sequence, ListConfig))
+        and not isinstance(v, str)
+        and all(isinstance(item, str) for item in v)
+    ),
+    "give a list of names, as [a,b]",
+)
 mappings: Rule = (
     lambda v: (
         isinstance(v, (Sequence, ListConfig))

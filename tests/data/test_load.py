@@ -80,12 +80,28 @@ def test_several_folders_make_a_class(tmp_path):
         ("data.max_pixels=0", "data.max_pixels=0"),
         ("data.skip_corrupt=maybe", "true or false"),
         ("data.start_method=thread", "spawn"),
+        ("data.normalize=256", r"data\.normalize=256: null, or give settings such as"),
+        ("data.normalize={size:256}", r"data\.normalize=\{'size': 256\}: null, or give"),
+        ("data.normalize={size:8,quality:75}", "size of 16 to 4096 pixels"),
+        ("data.normalize={size:256,quality:101}", "quality of 1 to 100"),
     ],
 )
 def test_settings_that_make_no_sense(tmp_path, override, says):
     root = make_set(tmp_path / "s", n=10)
     with pytest.raises(UserError, match=says):
         load(root, tmp_path, override)
+
+
+def test_a_normalizer_that_does_not_shrink_says_so(tmp_path, caplog):
+    root = make_set(tmp_path / "s", n=10)  # 48 px
+    for file in sorted((root / "fake").iterdir())[:5]:
+        Image.open(file).resize((60, 40)).save(file)
+    with caplog.at_level(logging.WARNING):
+        load(root, tmp_path, "data.normalize={size:39,quality:75}")
+        assert "does not shrink" not in caplog.text
+        load(root, tmp_path, "data.normalize={size:40,quality:75}")
+    assert "does not shrink 50% of fake and 0% of real" in caplog.text
+    assert "choose less than 40" in caplog.text
 
 
 @pytest.mark.skipif(not (SHARED / "ciplab").is_dir(), reason="needs the ciplab images")

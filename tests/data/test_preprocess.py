@@ -1,6 +1,7 @@
 """Resizing against Pillow and by symmetry; settings checked; normalization in closed form."""
 
 import io
+import json
 
 import numpy as np
 import pytest
@@ -8,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from detector.data.decode import DecodeError
+from detector.data.decode import DecodeError, decode
+from detector.data.normalizer import Normalizer
 from detector.data.preprocess import Preprocess
 from detector.errors import UserError
 
@@ -67,6 +69,35 @@ def test_settings_survive_the_way_into_a_checkpoint_and_back():
     for broken in ({"size": 32}, made.to_dict() | {"colour": 1}):
         with pytest.raises(UserError, match="preprocessing takes"):
             Preprocess.from_dict(broken)
+
+
+def test_a_normalizer_comes_first_and_travels_in_the_card():
+    made = Preprocess(**BASE | {"normalizer": {"size": 40, "quality": 60}})
+    assert made.normalizer == Normalizer(40, 60)
+    card = json.loads(json.dumps(made.to_dict()))  # plain data
+    assert card["normalizer"] == {"size": 40, "quality": 60}
+    assert Preprocess.from_dict(card) == made
+    for image in (Image.fromarray(noise(50, 61)), Image.fromarray(noise(40, 70)).convert("LA")):
+        stream = io.BytesIO()
+        image.save(stream, "PNG")
+        pixels = decode(stream.getvalue(), max_pixels=10**6)
+        by_hand = Image.fromarray(Normalizer(40, 60)(pixels)).resize((32, 32), Image.BILINEAR)
+        for got in (made(stream.getvalue()), made.resize(pixels)):
+            assert np.array_equal(got, np.asarray(by_hand))
+        assert not np.array_equal(got, Preprocess(**BASE)(stream.getvalue()))
+
+
+def test_cards_from_before_the_normalizer():
+    old = BASE | {"interpolation": "bicubic"}  # as files hold it
+    assert Preprocess.from_dict(old).normalizer is None
+    assert Preprocess.from_dict(old).to_dict() == old  # so that such a training can be resumed
+    assert Preprocess.from_dict(old | {"normalizer": None}) == Preprocess.from_dict(old)
+
+
+@pytest.mark.parametrize("fit", ["squash", "pad"])
+def test_with_a_normalizer_there_is_no_other_fit_than_crop(fit):
+    with pytest.raises(UserError, match=f"model.preprocess.fit={fit}: with data.normalize"):
+        Preprocess(**BASE | {"fit": fit, "normalizer": {"size": 40, "quality": 60}})
 
 
 @pytest.mark.parametrize(

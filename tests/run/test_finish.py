@@ -11,6 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 from detector.data.index import Index
 from detector.data.load import FaceSet
+from detector.evaluation.calibration import Calibration, log_odds
 from detector.evaluation.metrics import summarize
 from detector.run.finish import write_results
 from detector.train import train
@@ -55,12 +56,15 @@ def test_a_training_gives_results_by_difficulty(tiny, swapped, caplog):
             assert measured["n_real"] == on_disk[part]["n_real"] == (labels == 1).sum()
             expected = roc_auc_score(labels == 0, p)
             assert measured["auroc"]["value"] == pytest.approx(expected, abs=1e-9)
-            assert measured["recall"]["value"] == pytest.approx((p[labels == 0] >= 0.5).mean())
+            threshold = on_disk["calibration"]["threshold"]
+            assert measured["recall"]["value"] == pytest.approx(
+                (p[labels == 0] >= threshold).mean()
+            )
             alone = summarize(
                 p,
                 labels.astype(int),
                 np.array([groups[row["path"]] for row in rows]),
-                threshold=0.5,
+                threshold=threshold,
                 replicates=100,
                 seed=0,
             )
@@ -77,10 +81,11 @@ def test_a_set_without_the_column_has_no_such_results(tmp_path):
     def results(**extra):
         columns = {"name": list("abcd"), "label": [0, 0, 1, 1], "group": list("abcd"), **extra}
         faces = FaceSet(Index("set", "", ("cat", "dog"), columns), np.array(["test"] * 4))
-        scored = {"test": (np.arange(4), np.array([0.9, 0.2, 0.4, 0.1]))}
+        scored = {"test": (np.arange(4), log_odds(np.array([0.9, 0.2, 0.4, 0.1])))}
         return write_results(
-            tmp_path, faces, scored, "p_cat", threshold=0.5, replicates=20, seed=0, training={}
-        )["test"]
+            tmp_path, faces, scored, "p_cat", calibration=Calibration(), replicates=20, seed=0,
+            training={},
+        )["test"]  # fmt: skip
 
     plain, blank = results(), results(difficulty=[""] * 4)
     assert blank == plain | {"by_difficulty": {}}

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from rich.cells import cell_len
 
+from detector.evaluation.holds import calibration_holds
 from detector.evaluation.metrics import summarize
 from detector.evaluation.slices import slices
 from detector.run import report
@@ -194,3 +195,21 @@ def test_a_deleted_working_directory_is_no_error(place, monkeypatch):
     lines = where_next(folder, here / "runs", here / "data").splitlines()
     assert shlex.split(lines[0])[-1] == str(here / "runs" / "train")
     assert lines[2].endswith(f"  {folder / 'predictions.csv'}")
+
+
+def test_the_calibration_is_named_and_its_failure_said():
+    val, test = part(0), part(1)
+    fitted = {"temperature": 1.4567, "threshold": 0.5, "unsure": [0.4, 0.6], "n": 120}
+    p = np.repeat([0.1, 0.9], 200)
+    labels = np.r_[np.arange(200) >= 20, np.arange(200) >= 122].astype(int)
+    failed = calibration_holds(p, labels, np.arange(400), replicates=40, seed=0)
+    shown = table(metrics(val=val, test=test | {"calibration": failed}) | {"calibration": fitted})
+    assert "temperature 1.46 and threshold 0.5, of 120 validation images" in shown
+    sentence = " ".join(shown.split())
+    assert "Calibration does not hold on the test part: ECE 0.145" in sentence
+    assert "Of 200 pictures scored about 0.90, 0.61 [0.54, 0.67] are fake." in sentence
+    assert max(map(cell_len, shown.splitlines())) <= 80
+    held = calibration_holds(p, (np.arange(400) % 200 >= 200 * p).astype(int), np.arange(400),
+                             replicates=40, seed=0)  # fmt: skip
+    shown = table(metrics(val=val, test=test | {"calibration": held}) | {"calibration": fitted})
+    assert "does not hold" not in shown and "temperature 1.46" in shown

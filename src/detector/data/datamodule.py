@@ -94,7 +94,9 @@ def choose_workers(setting: int | str, *, cached: bool, augmented: bool) -> tupl
         return 0, "reading a memory map costs less than passing batches between processes"
     cores = os.cpu_count() or 1
     # Each holds a Python with torch in memory, so not as many as there are cores.
-    return max(1, min(4, cores - 1)), f"of {cores} cores one is left to the training loop, at most 4"
+    return max(
+        1, min(4, cores - 1)
+    ), f"of {cores} cores one is left to the training loop, at most 4"
 
 
 def _one_thread(_: int) -> None:

@@ -133,7 +133,9 @@ def load_index(
         UserError: There are unreadable files and `skip_corrupt` is false, or all are.
     """
     near_copies = near_copies and not listing.own_splits
-    file = cache_dir / "index" / f"{name}-{_fingerprint(name, listing, max_pixels, near_copies)}.json"
+    file = (
+        cache_dir / "index" / f"{name}-{_fingerprint(name, listing, max_pixels, near_copies)}.json"
+    )
     index = _read(file)
     if index is None:
         log.info("indexing %s: %d files below %s", name, len(listing.items), root)

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from detector.data.fetch import ensure
 from detector.data.index import Index, load_index
+from detector.data.normalizer import SAYS, fits
 from detector.data.sources import SOURCES, list_items
 from detector.data.split import PARTS, check_parts, deal, split_parts
 from detector.data.synthetic.make import make_set
@@ -30,6 +31,7 @@ DATA_RULES = {
     "max_pixels": whole(1),
     "skip_corrupt": flag,
     "near_copies": flag,
+    "normalize": either(nothing, (fits, SAYS)),
     "cache_gb": number(0),
     "batch_size": whole(1),
     "num_workers": either(whole(0), one_of("auto")),
@@ -104,6 +106,8 @@ def load_set(
         progress=progress,
     )
     parts = own_parts(index, cfg.split) if any(index["split"]) else _dealt(index, cfg.split)
+    if cfg.get("normalize"):
+        warn_unshrunk(index, cfg.normalize.size)
     log.info("split: %s", ", ".join(f"{n} {p}" for p, n in part_sizes(parts).items()))
     return FaceSet(index, parts)
 
@@ -112,6 +116,24 @@ def _own_settings(function: Callable, settings: Mapping) -> dict:
     """A set's own settings are the keyword arguments of its index function or maker."""
     own = list(inspect.signature(function).parameters)[1:]
     return {key: settings[key] for key in own if key in settings}
+
+
+def warn_unshrunk(index: Index, side: int) -> None:
+    """Log how many pictures a normalizer with this side does not shrink, so that much stays."""
+    sides = np.minimum(index["width"], index["height"])
+    kept = sides <= side
+    if kept.any():
+        shares = [
+            f"{kept[index.labels == label].mean():.0%} of {name}"
+            for label, name in enumerate(index.class_names)
+        ]
+        log.warning(
+            "data.normalize.size=%d does not shrink %s, so that traces of their files stay:"
+            " choose less than %d",
+            side,
+            " and ".join(shares),
+            sides.min(),
+        )
 
 
 def part_sizes(parts: np.ndarray) -> dict[str, int]:

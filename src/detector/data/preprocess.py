@@ -5,12 +5,13 @@ NumPy and Pillow alone, and its settings are stored with the weights.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, astuple, dataclass, fields
 
 import numpy as np
 from PIL import Image
 
 from detector.data.decode import decode
+from detector.data.normalizer import Normalizer
 from detector.errors import UserError
 
 _FILTERS = {
@@ -35,6 +36,8 @@ class Preprocess:
         mean: Per channel, subtracted after scaling to 0..1 (in the network's module).
         std: Per channel, divided by after that.
         max_pixels: Pictures with more are refused before they are decoded.
+        normalizer: Applied to each picture before it is resized; None for none. A mapping with
+            its settings will do. It comes from `data.normalize`.
 
     Raises:
         UserError: A setting is out of range.
@@ -46,6 +49,7 @@ class Preprocess:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     max_pixels: int
+    normalizer: Normalizer | None = None
 
     def __post_init__(self) -> None:
         def check(fine: bool, name: str, must: str) -> None:
@@ -73,31 +77,42 @@ class Preprocess:
             "max_pixels",
             "must be above 0",
         )
+        if self.normalizer is not None:
+            if not isinstance(self.normalizer, Normalizer):
+                object.__setattr__(self, "normalizer", Normalizer.from_dict(self.normalizer))
+            must = "with data.normalize it must be crop, as the normalizer cuts pictures square"
+            check(self.fit == "crop", "fit", must)
 
     @classmethod
     def from_dict(cls, settings: Mapping) -> "Preprocess":
         """Settings from plain data, such as a config or a checkpoint.
 
+        Without `normalizer`, which older checkpoints lack, there is none.
+
         Raises:
             UserError: A setting is missing, unknown or out of range.
         """
         names = [field.name for field in fields(cls)]
-        if set(settings) != set(names):
+        if set(settings) | {"normalizer"} != set(names):
             raise UserError(
                 f"preprocessing takes {', '.join(names)}; got {', '.join(map(str, settings))}"
             )
         return cls(**{str(key): value for key, value in settings.items()})
 
     def to_dict(self) -> dict:
-        """Plain data: numbers, strings and lists of numbers."""
-        return asdict(self) | {"mean": list(self.mean), "std": list(self.std)}
+        """Plain data: numbers, strings, lists of numbers; `normalizer` only where there is one."""
+        plain = asdict(self) | {"mean": list(self.mean), "std": list(self.std)}
+        if self.normalizer is None:
+            del plain["normalizer"]  # as older checkpoints have it, which thus can be resumed
+        return plain
 
     def pixels_key(self) -> tuple:
         """What the uint8 result depends on; `mean` and `std` come later."""
-        return (self.size, self.fit, self.interpolation, self.max_pixels)
+        key = (self.size, self.fit, self.interpolation, self.max_pixels)
+        return key if self.normalizer is None else (*key, astuple(self.normalizer))
 
     def __call__(self, data: bytes) -> np.ndarray:
-        """Decode and resize.
+        """Decode, normalize the file's traces away if so set, and resize.
 
         Args:
             data: A whole image file.
@@ -111,7 +126,7 @@ class Preprocess:
         return self.resize(decode(data, max_pixels=self.max_pixels))
 
     def resize(self, image: np.ndarray) -> np.ndarray:
-        """Resize a decoded picture.
+        """From a decoded picture on: the normalizer, if there is one, then the size.
 
         Args:
             image: uint8 (H, W, 3).
@@ -119,6 +134,8 @@ class Preprocess:
         Returns:
             uint8 (S, S, 3).
         """
+        if self.normalizer is not None:
+            image = self.normalizer(image)
         height, width = image.shape[:2]
         if (height, width) == (self.size, self.size):
             return image

@@ -18,13 +18,17 @@ from detector.evaluation.intervals import (
     effective_n,
     wilson_by_group,
 )
+from detector.evaluation.operating import REALS_NEEDED, equal_error_rate, tpr_at_fpr
+from detector.evaluation.reliability import binned_error, calibrated_errors
+from detector.evaluation.scores import FAKE, checked, checked_groups
 
-FAKE, REAL = 0, 1
 LEVEL = 0.95
 # Networks answer in float32, whose steps near 1 are of this size. A fixed clip gives the same
 # log loss for float32 scores and for the same scores read back from a file as float64.
 LOG_CLIP = float(np.finfo(np.float32).eps)
-RESAMPLED = ("auroc", "ap", "balanced_accuracy", "f1", "log_loss", "brier")
+FALSE_ALARMS = {"tpr_at_fpr_01": 0.01, "tpr_at_fpr_05": 0.05}
+RESAMPLED = ("auroc", "ap", "balanced_accuracy", "f1", "log_loss", "brier", "eer", "ece")
+RESAMPLED += tuple(FALSE_ALARMS)
 
 
 def summarize(
@@ -43,6 +47,11 @@ def summarize(
     what the sample may have failed to show: see `intervals`. No interval has zero width.
     The result does not depend on the order of the images.
 
+    ECE is above 0 even for calibrated scores. Its interval begins below what remains when the
+    ECE that 95 % of made-up sets do not exceed, for which these scores are calibrated, is
+    taken off: at 0 where that is all there is. TPR at an FPR of f is undefined below 2 / f
+    effective reals: see `operating`.
+
     Args:
         p_fake: (N,) scores in [0, 1], compared in float64.
         labels: (N,) 0 for fake, 1 for real.
@@ -55,25 +64,26 @@ def summarize(
     Returns:
         Counts n, n_fake, n_real, n_groups; threshold; and {"value", "low", "high"} for
         auroc, accuracy, balanced_accuracy, f1, precision, recall, ap, log_loss (nats, p_fake
-        clipped to float32 resolution) and brier. Plain ints and floats, or None for all
-        three where undefined, so that it is standard JSON.
+        clipped to float32 resolution), brier, eer, ece, tpr_at_fpr_01 and tpr_at_fpr_05.
+        Plain ints and floats, or None for all three where undefined, so that it is standard
+        JSON.
 
     Raises:
         UserError: Nothing to summarize, lengths that differ, a score or threshold that is
             not a number in [0, 1], labels other than 0 and 1, replicates below 1.
     """
     p, y = _checked(p_fake, labels, threshold)
-    names = np.asarray(groups)
-    if names.shape != p.shape:
-        raise UserError(f"groups has shape {names.shape}, p_fake {p.shape}: give one per image")
+    group = checked_groups(groups, len(p))
     # In one canonical order, sums keep their last digit whatever the order of the input.
-    group = np.unique(names, return_inverse=True)[1]
     order = np.lexsort((group, y, -p))
     p, y, group = p[order], y[order], group[order]
     fake, called = y == FAKE, p >= threshold
 
     measure = weighted_metrics(p, y, threshold)
     values = {name: _plain(v) for name, v in measure(np.ones((1, len(p)))).items()}
+    for name, fpr in FALSE_ALARMS.items():
+        if effective_n(group[~fake]) < REALS_NEEDED / fpr - 1e-6:
+            values[name] = None
 
     def resampled(weights: np.ndarray) -> np.ndarray:
         measured = measure(weights)
@@ -91,11 +101,15 @@ def summarize(
     scale = {
         "log_loss": (effective_n(group), _worst_log_loss(p), 0.0),
         "brier": (effective_n(group), 1.0, 0.0),
+        "ece": (effective_n(group), 1.0, 0.0),
     }
     for name, ends in zip(RESAMPLED, zip(low, high, strict=True), strict=True):
         n, worst, best = scale.get(name, (smaller, 0.0, 1.0))
         if values[name] is not None:
             intervals[name] = allow_unseen(values[name], ends, n, LEVEL, worst=worst, best=best)
+    by_chance = calibrated_errors(p, group, replicates=replicates, seed=seed)
+    surely = max(0.0, values["ece"] - float(np.quantile(by_chance, LEVEL)))
+    intervals["ece"] = min(intervals["ece"][0], surely), intervals["ece"][1]
 
     summary = {
         "n": len(p),
@@ -117,7 +131,7 @@ def weighted_metrics(
 
     AUROC is the share of pairs in which the fake scores higher, ties counting half (Mann and
     Whitney 1947); AP is the sum of precision times the step in recall over distinct scores,
-    without interpolation.
+    without interpolation. For the others see `operating` and `reliability`.
 
     Args:
         p_fake: (N,) scores in [0, 1].
@@ -126,8 +140,8 @@ def weighted_metrics(
 
     Returns:
         A function from weights (R, N) >= 0, in the order of the images, to (R,) values each
-        of auroc, accuracy, balanced_accuracy, f1, precision, recall, ap, log_loss and brier;
-        NaN where a metric is undefined.
+        of the metrics that `summarize` names; NaN where a metric is undefined. TPR at an FPR
+        has a value here for any number of reals above 0.
 
     Raises:
         UserError: As for `summarize`.
@@ -137,6 +151,7 @@ def weighted_metrics(
     in_order = bool((order == np.arange(len(p))).all())
     p, fake = p[order], y[order] == FAKE
     called = p >= threshold
+    calibration = binned_error(p)
     starts = np.flatnonzero(np.diff(p, prepend=np.inf) != 0)  # the first image of each score
     tied = len(starts) < len(p)
     right = np.where(fake, p, 1 - p)
@@ -156,7 +171,8 @@ def weighted_metrics(
             fake_at = np.add.reduceat(fake_at, starts, axis=1)
             real_at = np.add.reduceat(real_at, starts, axis=1)
         fakes = np.cumsum(fake_at, axis=1)
-        images = fakes + np.cumsum(real_at, axis=1)
+        reals = np.cumsum(real_at, axis=1)
+        images = fakes + reals
         both = np.where((n_fake > 0) & (n_real > 0), 1.0, np.nan)
         with np.errstate(divide="ignore", invalid="ignore"):
             # A real is outscored by the fakes above it, and by half of those beside it.
@@ -173,6 +189,9 @@ def weighted_metrics(
                 "ap": both * np.einsum("rs,rs->r", fake_at, precision) / n_fake,
                 "log_loss": loss / (n_fake + n_real),
                 "brier": square / (n_fake + n_real),
+                "eer": equal_error_rate(fakes, reals),
+                "ece": calibration(w, fake),
+                **{name: tpr_at_fpr(fakes, reals, f) for name, f in FALSE_ALARMS.items()},
             }
 
     return measure
@@ -225,21 +244,7 @@ def _worst_log_loss(p: np.ndarray) -> float:
 def _checked(
     p_fake: np.ndarray, labels: np.ndarray, threshold: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    try:
-        p = np.asarray(p_fake, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise UserError("p_fake must be numbers in [0, 1]") from None
-    y = np.asarray(labels)
-    if p.ndim != 1 or p.shape != y.shape:
-        raise UserError(f"p_fake has shape {p.shape}, labels {y.shape}: give one of each per image")
-    if len(p) == 0:
-        raise UserError("there are no images to measure")
-    if not ((p >= 0) & (p <= 1)).all():  # False for NaN too
-        i = int(np.flatnonzero(~((p >= 0) & (p <= 1)))[0])
-        raise UserError(f"p_fake must lie in [0, 1], but image {i} has {p[i]}")
-    if not (known := np.isin(y, (FAKE, REAL))).all():
-        first = y[~known].tolist()[0]
-        raise UserError(f"labels must be {FAKE} (fake) or {REAL} (real), got {first!r}")
+    p, y = checked(p_fake, labels)
     if not 0 <= threshold <= 1:
         raise UserError(f"threshold must lie in [0, 1], got {threshold}")
-    return p, y.astype(np.int64)
+    return p, y

@@ -11,7 +11,11 @@ import os
 from pathlib import Path
 
 import lightning as L
+import torch
 from lightning.pytorch.callbacks import Checkpoint
+
+from detector.evaluation.calibration import Calibration
+from detector.predictor import read_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -64,3 +68,23 @@ class Checkpoints(Checkpoint):
         trainer.save_checkpoint(temporary, weights_only=weights_only)
         if trainer.is_global_zero:
             os.replace(temporary, self.folder / name)
+
+
+def write_calibration(path: Path, calibration: Calibration) -> None:
+    """Put a calibration into the card of a checkpoint, in one step.
+
+    Args:
+        path: A best.ckpt; a calibration that it has is replaced.
+        calibration: Fitted with the weights in this file.
+
+    Raises:
+        UserError: It is no checkpoint of this project.
+    """
+    checkpoint = read_checkpoint(path)
+    checkpoint["detector"]["calibration"] = calibration.to_dict()
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        torch.save(checkpoint, temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -16,7 +16,9 @@ from detector.run.progress import KINDS
 
 MONITORS = tuple(f"{p}/{m}" for p in ("val", "train") for m in ("auroc", "accuracy", "loss"))
 
-GROUPS = "model data augment trainer optimizer schedule select early_stopping metrics paths"
+GROUPS = (
+    "model data augment trainer optimizer schedule select early_stopping calibration metrics paths"
+)
 RULES = (
     dict.fromkeys(GROUPS.split(), mapping)
     | {
@@ -33,7 +35,9 @@ RULES = (
         "select.mode": one_of("max", "min"),
         "early_stopping.patience": either(nothing, whole(1)),
         "early_stopping.min_delta": number(0),
-        "metrics.threshold": number(1e-9, 1 - 1e-9),
+        "calibration.temperature": flag,
+        "calibration.threshold": either(one_of("best"), number(1e-9, 1 - 1e-9)),
+        "calibration.unsure": number(0, 0.99),
         "metrics.replicates": whole(100, 10**6),
         "trainer.max_epochs": whole(1),
         "trainer.accelerator": one_of(*ACCELERATORS),
@@ -53,8 +57,10 @@ RULES = (
     | {f"data.{key}": rule for key, rule in DATA_RULES.items()}
 )
 
-# What may differ when a training goes on: where things lie and how long it takes.
-FREE = ("paths", "progress", "ckpt_path", "data_root", "trainer", "data")
+# What may differ when a training goes on: where things lie, how long it takes, and what is done
+# with the weights afterwards.
+FREE = ("paths", "progress", "ckpt_path", "data_root", "trainer", "data", "calibration")
+RETIRED = ("metrics.threshold",)  # settings that last.ckpt of older versions may name
 FIXED_IN = {
     "data": ("batch_size",),
     "trainer": ("accumulate_grad_batches", "gradient_clip_val", "limit_train_batches"),
@@ -153,7 +159,7 @@ def check_resume(checkpoint: dict, card: dict, path: Path, max_epochs: int) -> N
                 " repeat the command that made it, and add ckpt_path"
             )
     before, now = theirs.get("settings", {}), card["settings"]
-    for key in sorted(set(before) | set(now)):
+    for key in sorted((set(before) | set(now)) - set(RETIRED)):
         if before.get(key) != now.get(key):
             raise UserError(
                 f"{key}={now.get(key)}, but ckpt_path={path} was trained with {before.get(key)}:"

@@ -33,17 +33,18 @@ _PACKAGES = [
 ]
 
 
-def new_folder(runs: Path, name: str) -> Path:
-    """Make `<runs>/train/<name>/<time>`, never one that exists.
+def new_folder(runs: Path, name: str, kind: str = "train") -> Path:
+    """Make `<runs>/<kind>/<name>/<time>`, never one that exists.
 
     Args:
         runs: Folder of all runs.
         name: Usually `<data>-<model>`.
+        kind: What is done there; a training gets its `checkpoints` too.
 
     Raises:
         UserError: The folder cannot be written.
     """
-    parent = runs / "train" / name
+    parent = runs / kind / name
     stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
     try:
         parent.mkdir(parents=True, exist_ok=True)
@@ -53,7 +54,8 @@ def new_folder(runs: Path, name: str) -> Path:
                 folder.mkdir()
             except FileExistsError:  # another run started in the same second
                 continue
-            (folder / "checkpoints").mkdir()
+            if kind == "train":
+                (folder / "checkpoints").mkdir()
             return folder
     except OSError as error:
         raise UserError(f"cannot write runs to {runs} ({error}): set paths.runs") from error

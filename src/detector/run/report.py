@@ -2,22 +2,25 @@
 
 import re
 import shlex
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from rich.cells import cell_len, set_cell_size
 
 from detector.data.tree import SHEET
+from detector.evaluation.holds import in_words
 from detector.evaluation.slices import COLUMNS, in_order
 
 PARTS = {"val": "validation", "test": "test"}
 MEASURES = {"auroc": "AUROC", "accuracy": "accuracy", "f1": "F1", "ap": "average precision"}
 MADE_FOR = Path("runs", "train")  # the runs that `make tensorboard` shows
-LABEL, CELL, NAME = 26, 20, 14  # columns of the terminal: 72 in all
+LABEL, CELL, NAME = 26, 20, 14  # columns of the terminal
+WIDTH = 79  # of sentences
 
 
 def table(metrics: Mapping) -> str:
-    """Scores in rows, validation and test side by side, in at most 80 columns.
+    """Scores in rows, validation and test side by side, in 70 columns.
 
     Kinds of fakes stand below what they are a part of: AUROC, and the share that is found.
 
@@ -49,8 +52,15 @@ def table(metrics: Mapping) -> str:
     lines += [
         "",
         "[low, high]: 95 % interval",
-        f"{fake} found: share of {fake} images with p_{fake} of {threshold:g} or more (recall)",
+        f"{fake} found: share of {fake} images with p_{fake} of {threshold:.3g} or more (recall)",
     ]
+    if (fitted := metrics.get("calibration")) and fitted["n"]:
+        lines.append(
+            f"temperature {fitted['temperature']:.3g} and threshold {threshold:.3g}, of"
+            f" {fitted['n']} validation images"
+        )
+        if "test" in parts and not (found := metrics["test"]["calibration"])["holds"]:
+            lines += textwrap.wrap(in_words(found, "the test part", fake), WIDTH)
     if kinds:
         columns = " and ".join(dict.fromkeys(column for column, _ in kinds))
         lines.append(f"AUROC by {columns}: {fake} images of that kind against all {real} images")

@@ -18,11 +18,12 @@ from detector.data.load import load_set
 from detector.data.preprocess import Preprocess
 from detector.data.transforms import Augment
 from detector.errors import UserError
+from detector.evaluation.calibration import calibrate
 from detector.models.build import build_network
 from detector.module import DetectorModule
 from detector.predictor import Predictor, make_card, read_checkpoint
 from detector.run import folder as run_folder
-from detector.run.checkpoints import Checkpoints
+from detector.run.checkpoints import Checkpoints, write_calibration
 from detector.run.checks import check_config, check_resume, class_weights, fixed_settings
 from detector.run.curves import gap_opened, plot_curves
 from detector.run.finish import hyperparameters, predict_parts, write_results
@@ -63,6 +64,8 @@ class Session:
         self.hardware = choose_hardware(cfg.trainer.accelerator, cfg.trainer.precision)
         self.preprocess = Preprocess.from_dict(
             OmegaConf.to_container(cfg.model.preprocess, resolve=True)
+            # Here and not in each conf/model/*.yaml, where a new network's could lack the line.
+            | {"normalizer": OmegaConf.to_container(cfg.data, resolve=True).get("normalize")}
         )
         network_args = OmegaConf.to_container(cfg.model.net, resolve=True, throw_on_missing=True)
         for key in {"size", "classes"} & set(network_args):
@@ -133,7 +136,10 @@ class Session:
         for name in ("lightning.pytorch", "lightning.fabric"):
             logging.getLogger(name).setLevel(logging.WARNING)  # it repeats what is said here
         cfg, callbacks = self.cfg, [*progress_callbacks, self.history]
-        callbacks.append(Pictures(self.faces.index.class_names, cfg.metrics.threshold))
+        threshold = cfg.calibration.threshold  # the best one is known after training
+        callbacks.append(
+            Pictures(self.faces.index.class_names, 0.5 if threshold == "best" else threshold)
+        )
         if cfg.early_stopping.patience is not None:
             callbacks.append(
                 EarlyStopping(
@@ -244,12 +250,21 @@ class Session:
         device = {"gpu": "cuda"}.get(self.hardware.accelerator, self.hardware.accelerator)
         predictor = Predictor.load(best.folder / "best.ckpt", device)
         parts = ("val", "test") if self.cfg.evaluate_test else ("val",)
+        margins = predict_parts(predictor, self.pixels, self.faces, parts)
+        rows, of_val = margins["val"]
+        calibration = calibrate(
+            of_val,
+            self.faces.index.labels[rows],
+            **OmegaConf.to_container(self.cfg.calibration, resolve=True),
+            trained_on=self.faces.index.name,
+        )
+        write_calibration(best.folder / "best.ckpt", calibration)
         metrics = write_results(
             self.folder,
             self.faces,
-            predict_parts(predictor, self.pixels, self.faces, parts),
+            margins,
             predictor.score_name,
-            threshold=self.cfg.metrics.threshold,
+            calibration=calibration,
             replicates=self.cfg.metrics.replicates,
             seed=self.cfg.seed,
             training={

@@ -1,0 +1,1 @@
+"""What a set of images gives away before any network has seen it."""
