@@ -2,17 +2,24 @@
 
 import os
 import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
 from detector import cli
 
+if TYPE_CHECKING:
+    from detector.run.sweep import Job
 
-def train(cfg: DictConfig) -> dict:
+
+def train(cfg: DictConfig, started: Callable[[Path], None] | None = None) -> dict:
     """Train, select on validation, measure, and leave a run folder.
 
     Args:
         cfg: As `conf/train.yaml` composes it; see `detector.cli.compose`.
+        started: Called with the run folder before the first epoch.
 
     Returns:
         What metrics.json holds, and `folder`, the run folder.
@@ -24,6 +31,8 @@ def train(cfg: DictConfig) -> dict:
     from detector.run.session import Interrupted, Session  # heavy: --help should be quick
 
     session = Session(cfg)
+    if started:
+        started(session.folder)
     session.fit()
     try:
         return session.finish()
@@ -35,10 +44,15 @@ def _main(cfg: DictConfig) -> float | None:
     from hydra.core.hydra_config import HydraConfig
 
     from detector.run.session import Interrupted
+    from detector.run.sweep import Job
 
+    job = Job.of_this_process()
     try:
-        metrics = train(cfg)
+        metrics = _once(cfg, job) if job else train(cfg)
     except Interrupted as stop:
+        if job:
+            print("interrupted; the same command goes on where it stopped")
+            raise SystemExit(130) from None
         overrides = [o for o in HydraConfig.get().overrides.task if not o.startswith("ckpt_path=")]
         words = ["python", "-m", "detector.train", *overrides, f"ckpt_path={stop.checkpoint}"]
         places = [f"{k}={v}" for k, v in os.environ.items() if k.startswith("DETECTOR_")]
@@ -46,6 +60,16 @@ def _main(cfg: DictConfig) -> float | None:
         print(f"interrupted; everything up to the last whole epoch is kept. Go on with:\n{command}")
         raise SystemExit(130) from None
     return metrics["val"]["auroc"]["value"]  # what a sweep maximizes: never the test part
+
+
+def _once(cfg: DictConfig, job: "Job") -> dict:
+    """A job of a sweep: what was finished is not trained again, what was begun goes on."""
+    if (metrics := job.finished()) is not None:
+        print(f"done before: {job.run}")
+        return metrics
+    if cfg.ckpt_path is None and (last := job.checkpoint()):
+        cfg.ckpt_path = str(last)
+    return train(cfg, job.note)
 
 
 def main() -> None:
