@@ -19,6 +19,7 @@ NAMES = {
     "brier": "Brier score",
     "ece": "expected calibration error",
 }
+USUAL = ("accuracy", "balanced_accuracy", "auroc", "recall")
 
 
 def shown(measure: Mapping | None) -> str:
@@ -50,41 +51,106 @@ def markdown(result: Mapping) -> str:
             " say how well it remembers them, not how well it recognizes others.**",
             "",
         ]
-    if against := result.get("against_controls"):
+    against = result.get("against_controls")
+    if against:
         lines += [f"**{against['says']}**", ""]
     lines += table(
         ["measure", "value"],
         [[name, shown(metrics[key])] for key, name in NAMES.items() if key in metrics],
     )
-    if against:
-        lines += ["", "## Classifiers that never see a face", ""]
-        lines += table(
-            ["control", "accuracy", "AUROC", "the network's lead, accuracy", "AUROC", "McNemar p"],
-            [
-                [
-                    CONTROLS.get(name, name),
-                    shown(control["accuracy"]),
-                    shown(control["auroc"]),
-                    shown(control["lead"]["accuracy"]),
-                    shown(control["lead"]["auroc"]),
-                    f"{control['lead']['mcnemar']['p']:.2g}",
-                ]
-                for name, control in against["controls"].items()
-            ],
-        )
-        lines += ["", "Fitted on the images that the network was trained on."]
-    filled = {name: kinds for name, kinds in result["slices"].items() if kinds}
-    if filled:
-        lines += ["", "## Kinds", "", f"Those {fake} of each kind against all {real}.", ""]
-        lines += table(
-            ["column", "kind", f"{fake} images", "AUROC", "found"],
-            [
-                [name, kind, str(d["n_fake"]), shown(d["auroc"]), shown(d["recall"])]
-                for name, kinds in filled.items()
-                for kind, d in kinds.items()
-            ],
-        )
+    for section in (_controls, _calibration, _usual_table, _kinds, _robustness):
+        lines += section(result)
     return "\n".join([*lines, ""])
+
+
+def _controls(result: Mapping) -> list[str]:
+    if not (against := result.get("against_controls")):
+        return []
+    rows = [
+        [
+            CONTROLS.get(name, name),
+            shown(control["accuracy"]),
+            shown(control["auroc"]),
+            shown(control["lead"]["accuracy"]),
+            shown(control["lead"]["auroc"]),
+            f"{control['lead']['mcnemar']['p']:.2g}",
+        ]
+        for name, control in against["controls"].items()
+    ]
+    header = ["control", "accuracy", "AUROC", "the network's lead, accuracy", "AUROC", "McNemar p"]
+    lines = ["", "## Classifiers that never see a face", "", *table(header, rows), ""]
+    lines += ["Fitted on the images that the network was trained on."]
+    if normalizer := result.get("normalize"):
+        lines += [
+            f"They see the files as they are, the network each as a JPEG of {normalizer['size']}"
+            f" pixels and quality {normalizer['quality']}."
+        ]
+    return lines
+
+
+def _calibration(result: Mapping) -> list[str]:
+    if not (found := result.get("calibration")):
+        return []
+    before, metrics, given = found["uncalibrated"], result["metrics"], found["answered"]
+    rows = [
+        [NAMES[key], shown(before[key]), shown(metrics[key])]
+        for key in ("log_loss", "brier", "ece")
+    ]
+    lines = ["", "## Do the scores mean what they say?", "", f"**{found['says']}**", ""]
+    lines += table(["measure", "before calibration", "after"], rows)
+    if given["coverage"]["value"] is not None and given["n"] < metrics["n"]:
+        lines += [
+            "",
+            f'With "unsure" for scores near the threshold, {shown(given["coverage"])} of the'
+            f" pictures get an answer, and {shown(given['risk'])} of these answers are wrong"
+            f" (of all: {1 - metrics['accuracy']['value']:.3f}).",
+        ]
+    return lines
+
+
+def _usual_table(result: Mapping) -> list[str]:
+    if not (beside := result.get("usual_table")):
+        return []
+    fake, real = result["class_names"]
+    rows = [
+        [name, str(d["n_fake"]), str(d["n_real"]), *(shown(d[key]) for key in USUAL)]
+        for name, d in (("all", result["metrics"]), (f"the usual table of {real}", beside))
+    ]
+    header = ["JPEG table", f"{fake} images", f"{real} images", *(NAMES[key] for key in USUAL)]
+    lines = ["", "## Files that were written alike", ""]
+    lines += [
+        f"Only the {fake} images whose JPEG table is the one that most {real} images have:",
+        "",
+    ]
+    return lines + table(header, rows)
+
+
+def _kinds(result: Mapping) -> list[str]:
+    fake, real = result["class_names"]
+    filled = {name: kinds for name, kinds in result["slices"].items() if kinds}
+    if not filled:
+        return []
+    lines = ["", "## Kinds", "", f"Those {fake} of each kind against all {real}.", ""]
+    return lines + table(
+        ["column", "kind", f"{fake} images", "AUROC", "found"],
+        [
+            [name, kind, str(d["n_fake"]), shown(d["auroc"]), shown(d["recall"])]
+            for name, kinds in filled.items()
+            for kind, d in kinds.items()
+        ],
+    )
+
+
+def _robustness(result: Mapping) -> list[str]:
+    if not (measured := result.get("robustness")):
+        return []
+    rows = [
+        [row["label"], "" if row["strength"] is None else f"{row['strength']:g}"]
+        + [shown(row[key]) for key in ("auroc", "difference", "flipped")]
+        for row in measured
+    ]
+    header = ["perturbation", "strength", "AUROC", "change", "verdicts that differ"]
+    return ["", "## Pictures that were passed on", "", *table(header, rows)]
 
 
 def table(header: list[str], rows: list[list[str]]) -> list[str]:

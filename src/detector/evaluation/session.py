@@ -1,25 +1,25 @@
 """One evaluation from its config to its report."""
 
 import logging
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from detector.data.cache import load_pixels
-from detector.data.index import Index
 from detector.data.load import FaceSet, load_set
-from detector.data.sources import FACE_PARTS
 from detector.data.split import PARTS
 from detector.errors import UserError
+from detector.evaluation import measures
 from detector.evaluation.against import against_controls
 from detector.evaluation.controls import CONTROLS, fit, measure
-from detector.evaluation.figure import plot_evaluation
-from detector.evaluation.metrics import summarize
-from detector.evaluation.report import markdown
-from detector.evaluation.slices import COLUMNS, slices
+from detector.evaluation.measures import Scored
+from detector.evaluation.perturbations import choose
+from detector.evaluation.robustness import robustness
 from detector.evaluation.trained import open_trained
-from detector.rules import check, either, flag, nothing, number, one_of, text, texts, whole
+from detector.evaluation.write import write_evaluation
+from detector.rules import check, either, flag, mapping, nothing, number, one_of, text, texts, whole
 from detector.run import folder as run_folder
 from detector.run.progress import bar, choose_progress
 
@@ -32,6 +32,9 @@ RULES = {
     "evaluate.threshold": either(nothing, number(0, 1)),
     "evaluate.slices": texts,
     "evaluate.controls": flag,
+    "evaluate.robustness": flag,
+    "robustness.families": texts,
+    "robustness.strengths": mapping,
     "evaluate.replicates": whole(1),
     "evaluate.device": one_of("auto", "cpu", "cuda", "mps"),
 }
@@ -60,6 +63,9 @@ class Evaluation:
                 f"{self.trained.checkpoint} lies in no run folder, so the set that it was trained"
                 " on is not known: choose one with data="
             )
+        self._check_normalizer(chosen)
+        strengths = OmegaConf.to_container(cfg.robustness.strengths, resolve=True)
+        self.families = choose(list(cfg.robustness.families), strengths)
         self.faces = self._load(chosen)
         parts = self.faces.parts
         every = np.arange(len(parts))
@@ -67,47 +73,86 @@ class Evaluation:
             parts == self.options.part
         )  # fmt: skip
 
+    def _check_normalizer(self, data: DictConfig) -> None:
+        asked, own = data.get("normalize"), self.trained.predictor.preprocess.normalizer
+        if asked is not None and (own is None or dict(asked) != asdict(own)):
+            learnt = "without one" if own is None else f"with {asdict(own)}"
+            raise UserError(
+                f"data.normalize: the network was trained {learnt} and sees every file that way;"
+                " leave it out"
+            )
+
     def _load(self, data: DictConfig) -> FaceSet:
         return load_set(data, self.cache, bar(self.progress, f"preparing {data.name}"))
 
     def run(self) -> dict:
         """Measures and writes the report; returns what metrics.json holds, and `folder`."""
-        index, rows, predictor = self.faces.index, self.rows, self.trained.predictor
-        pixels = load_pixels(
-            index, predictor.preprocess, cache_gb=self.cfg.data.cache_gb, cache_dir=self.cache
-        )
-        scores = predictor.scores(pixels[int(row)] for row in rows)
-        threshold = self.options.threshold
-        threshold = predictor.threshold if threshold is None else float(threshold)
-        labels, groups = index.labels[rows], np.array(index["group"])[rows]
-        drawn = {"replicates": self.options.replicates, "seed": self.cfg.seed}
+        scored = self._score()
+        index, predictor = self.faces.index, self.trained.predictor
+        normalizer = predictor.preprocess.normalizer
         metrics = {
             "network": self.trained.name,
             "checkpoint": str(self.trained.checkpoint),
             "trained_on": predictor.trained_on,
+            "normalize": normalizer and asdict(normalizer),
             "set": index.name,
             "part": self.options.part,
             "class_names": list(index.class_names),
             "seen_in_training": self._seen(),
-            "metrics": summarize(scores, labels, groups, threshold=threshold, **drawn),
-            "slices": {},
+            "metrics": measures.metrics(scored),
+            "slices": measures.kinds(scored, self.options.slices),
+            "calibration": measures.calibration(scored, index.class_names[0]),
+            "usual_table": measures.with_usual_table(scored),
         }
-        for name in self.options.slices:
-            if (column := column_of(index, name)) is not None:
-                metrics["slices"][name] = slices(
-                    scores, labels, groups, [column[row] for row in rows],
-                    order=COLUMNS.get(name, ()), threshold=threshold, **drawn,
-                )  # fmt: skip
-        if self.options.controls:
-            found = self._controls()
-            metrics["against_controls"] = found and against_controls(
-                scores, found, labels, groups, threshold=threshold, **drawn
-            )
+        controls = self._controls() if self.options.controls else None
+        metrics["against_controls"] = controls and against_controls(
+            *scored.images[:1], controls, *scored.images[1:], threshold=scored.threshold,
+            **scored.drawn,
+        )  # fmt: skip
+        if self.options.robustness:
+            metrics["robustness"] = self._robustness(scored)
         folder = run_folder.new_folder(
             self.runs, f"{index.name}-{self.trained.name}", kind="evaluate"
         )
-        self._write(folder, metrics, scores, labels, groups, threshold)
+        run_folder.write_config(folder, self.cfg)
+        run_folder.write_provenance(folder, run_folder.provenance({}))
+        text = write_evaluation(folder, metrics, scored, predictor.score_name)
+        log.info("%s\n%s", text, folder)
         return metrics | {"folder": str(folder)}
+
+    def _score(self) -> Scored:
+        predictor, threshold = self.trained.predictor, self.options.threshold
+        pixels = load_pixels(
+            self.faces.index,
+            predictor.preprocess,
+            cache_gb=self.cfg.data.cache_gb,
+            cache_dir=self.cache,
+        )
+        margins = predictor.margins(pixels[int(row)] for row in self.rows)
+        return Scored(
+            index=self.faces.index,
+            parts=self.faces.parts,
+            rows=self.rows,
+            margins=margins,
+            p_fake=predictor.calibration.scores(margins),
+            threshold=predictor.threshold if threshold is None else float(threshold),
+            unsure=predictor.unsure,
+            replicates=self.options.replicates,
+            seed=self.cfg.seed,
+        )
+
+    def _robustness(self, scored: Scored) -> list[dict]:
+        return robustness(
+            self.trained.predictor,
+            self.faces.index,
+            self.rows,
+            *scored.images[1:],
+            families=self.families,
+            threshold=scored.threshold,
+            max_pixels=self.cfg.data.max_pixels,
+            progress=bar(self.progress, "compressing, shrinking, cutting"),
+            **scored.drawn,
+        )
 
     def _seen(self) -> int:
         """How many of these images the network was trained on."""
@@ -143,42 +188,6 @@ class Evaluation:
             fitted = fit(name, features["train"], labels["train"], features["val"], labels["val"])
             scores[name] = fitted(target)
         return scores
-
-    def _write(
-        self,
-        folder: Path,
-        metrics: dict,
-        scores: np.ndarray,
-        labels: np.ndarray,
-        groups: np.ndarray,
-        threshold: float,
-    ) -> None:
-        index = self.faces.index
-        names = [index["name"][row] for row in self.rows]
-        lines = zip(names, labels.tolist(), groups, (f"{s:.9g}" for s in scores), strict=True)
-        header = ("path", "label", "group", self.trained.predictor.score_name)
-        run_folder.write_csv(folder / "predictions.csv", header, lines)
-        run_folder.write_json(folder / "metrics.json", metrics)
-        run_folder.write_config(folder, self.cfg)
-        run_folder.write_provenance(folder, run_folder.provenance({}))
-        title = f"{metrics['network']} on {metrics['set']}, {metrics['part']}: {len(names)} images"
-        plot_evaluation(
-            scores, labels, groups, folder / "evaluation.png", threshold=threshold,
-            metrics=metrics["metrics"], class_names=index.class_names, title=title,
-        )  # fmt: skip
-        text = markdown(metrics)
-        (folder / "report.md").write_text(text, encoding="utf-8")
-        log.info("%s\n%s", text, folder)
-
-
-def column_of(index: Index, name: str) -> list | None:
-    """A column of the index by name; `parts_edited` counts the edited parts of each fake."""
-    if name != "parts_edited":
-        return index.columns.get(name)
-    if any(part not in index.columns for part in FACE_PARTS):
-        return None
-    bits = zip(*(index[part] for part in FACE_PARTS), strict=True)
-    return [-1 if min(known) < 0 else sum(known) for known in bits]
 
 
 def _device(wanted: str) -> str:

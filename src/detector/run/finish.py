@@ -8,17 +8,14 @@ from omegaconf import DictConfig
 
 from detector.data.cache import Pixels
 from detector.data.load import FaceSet
-from detector.evaluation.abstention import answered
+from detector.evaluation import measures
 from detector.evaluation.calibration import Calibration
-from detector.evaluation.holds import calibration_holds
-from detector.evaluation.metrics import LEVEL, summarize
-from detector.evaluation.reliability import reliability
-from detector.evaluation.slices import COLUMNS, slices
+from detector.evaluation.measures import Scored
+from detector.evaluation.slices import COLUMNS
 from detector.predictor import Predictor
 from detector.run.folder import write_csv, write_json
 
 HEADLINE = ("auroc", "accuracy", "f1", "ap")
-CALIBRATED = ("log_loss", "brier", "ece")  # what a temperature changes
 
 
 def predict_parts(
@@ -55,9 +52,8 @@ def write_results(
 ) -> dict:
     """Write predictions.csv and metrics.json, both of calibrated scores.
 
-    Each part has `calibration`: what `calibration_holds` gives, `uncalibrated` (log loss,
-    Brier score and ECE at temperature 1, and the `bins` of `reliability`) and what `answered`
-    gives. `holds` says little of validation, on which the calibration was fitted.
+    Each part has `calibration`, as `measures.calibration` gives it. `holds` says little of
+    validation, on which the calibration was fitted.
 
     Where the set's index has one of the columns of `slices.COLUMNS`, each part has
     `by_<column>` too: what `slices` gives.
@@ -77,35 +73,32 @@ def write_results(
         What metrics.json holds.
     """
     index = faces.index
-    probabilities = {part: calibration.scores(margins) for part, (_, margins) in scored.items()}
-    rows = [
+    all_scored = {
+        part: Scored(
+            index=index,
+            parts=faces.parts,
+            rows=rows,
+            margins=margins,
+            p_fake=calibration.scores(margins),
+            threshold=calibration.threshold,
+            unsure=calibration.unsure,
+            replicates=replicates,
+            seed=seed,
+        )
+        for part, (rows, margins) in scored.items()
+    }
+    lines = [
         (index["name"][row], index["label"][row], part, f"{score:.9g}")
-        for part, (members, _) in scored.items()
-        for row, score in zip(members, probabilities[part], strict=True)
+        for part, known in all_scored.items()
+        for row, score in zip(known.rows, known.p_fake, strict=True)
     ]
-    write_csv(folder / "predictions.csv", ("path", "label", "split", score_name), rows)
-    groups = np.asarray(index["group"])
-    drawn = {"replicates": replicates, "seed": seed}
-    settings = drawn | {"threshold": calibration.threshold}
+    write_csv(folder / "predictions.csv", ("path", "label", "split", score_name), lines)
     metrics = {}
-    for part, (members, margins) in scored.items():
-        truth = index.labels[members], groups[members]
-        images = probabilities[part], *truth
-        metrics[part] = summarize(*images, **settings)
-        before = Calibration().scores(margins)
-        uncalibrated = summarize(before, *truth, **drawn, threshold=0.5)
-        metrics[part]["calibration"] = {
-            **calibration_holds(*images, **drawn),
-            "uncalibrated": {key: uncalibrated[key] for key in CALIBRATED}
-            | {"bins": reliability(before, *truth, level=LEVEL)},
-            "answered": answered(
-                *images, threshold=calibration.threshold, unsure=calibration.unsure, level=LEVEL
-            ),
-        }
-        for column, order in COLUMNS.items():
-            if column in index.columns:
-                values = [index[column][row] for row in members]
-                metrics[part][f"by_{column}"] = slices(*images, values, order=order, **settings)
+    for part, known in all_scored.items():
+        metrics[part] = measures.metrics(known)
+        metrics[part]["calibration"] = measures.calibration(known, index.class_names[0])
+        by = measures.kinds(known, COLUMNS)
+        metrics[part] |= {f"by_{column}": found for column, found in by.items()}
     metrics |= {
         "class_names": list(index.class_names),
         "calibration": calibration.to_dict(),

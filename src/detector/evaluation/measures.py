@@ -1,0 +1,140 @@
+"""What is measured on the scores of a part of a set, beside the metrics themselves."""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from detector.data.index import Index
+from detector.data.sources import FACE_PARTS
+from detector.evaluation.abstention import answered
+from detector.evaluation.calibration import Calibration
+from detector.evaluation.holds import calibration_holds, in_words
+from detector.evaluation.metrics import LEVEL, summarize
+from detector.evaluation.reliability import reliability
+from detector.evaluation.scores import FAKE, REAL
+from detector.evaluation.slices import COLUMNS, slices
+from detector.evaluation.tables import has_table, usual_table
+
+log = logging.getLogger(__name__)
+
+CALIBRATED = ("log_loss", "brier", "ece")  # what a temperature changes
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Images of a set and what a network says of them.
+
+    Args:
+        index: The set.
+        parts: str, part of each of its images.
+        rows: Which of its images these are (N).
+        margins: float64 (N), before calibration.
+        p_fake: float64 (N), after it.
+        threshold: p_fake from which a picture is called fake.
+        unsure: Scores strictly between these two get no verdict.
+        replicates: Of every bootstrap.
+        seed: Of every bootstrap.
+    """
+
+    index: Index
+    parts: np.ndarray
+    rows: np.ndarray
+    margins: np.ndarray
+    p_fake: np.ndarray
+    threshold: float
+    unsure: tuple[float, float]
+    replicates: int
+    seed: int
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(N,) 0 for fake, 1 for real."""
+        return self.index.labels[self.rows]
+
+    @property
+    def groups(self) -> np.ndarray:
+        """(N,) group of each image."""
+        return np.array(self.index["group"])[self.rows]
+
+    @property
+    def images(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Scores, labels and groups, as every measure takes them first."""
+        return self.p_fake, self.labels, self.groups
+
+    @property
+    def drawn(self) -> dict[str, int]:
+        """Of the bootstrap, as every measure takes it."""
+        return {"replicates": self.replicates, "seed": self.seed}
+
+
+def metrics(scored: Scored) -> dict:
+    """As `summarize` gives them."""
+    return summarize(*scored.images, threshold=scored.threshold, **scored.drawn)
+
+
+def kinds(scored: Scored, columns: Iterable[str]) -> dict[str, dict]:
+    """What `slices` gives for each column that the set has."""
+    found = {}
+    for name in columns:
+        if (column := column_of(scored.index, name)) is not None:
+            found[name] = slices(
+                *scored.images, [column[row] for row in scored.rows],
+                order=COLUMNS.get(name, ()), threshold=scored.threshold, **scored.drawn,
+            )  # fmt: skip
+    return found
+
+
+def calibration(scored: Scored, fake: str) -> dict:
+    """Whether scores mean here what they say, and what the temperature did.
+
+    Args:
+        scored: The scores.
+        fake: Name of class 0.
+
+    Returns:
+        What `calibration_holds` gives; `uncalibrated`, log loss, Brier score, ECE and `bins`
+        at temperature 1; `answered`, as the function of that name gives it; and `says`, a
+        sentence.
+    """
+    found = calibration_holds(*scored.images, **scored.drawn)
+    before = Calibration().scores(scored.margins)
+    raw = summarize(before, scored.labels, scored.groups, threshold=0.5, **scored.drawn)
+    bins = reliability(before, scored.labels, scored.groups, level=LEVEL)
+    given = answered(*scored.images, threshold=scored.threshold, unsure=scored.unsure, level=LEVEL)
+    says = in_words(found, scored.index.name, fake)
+    uncalibrated = {key: raw[key] for key in CALIBRATED} | {"bins": bins}
+    return {**found, "uncalibrated": uncalibrated, "answered": given, "says": says}
+
+
+def with_usual_table(scored: Scored) -> dict | None:
+    """Results on the images of both classes that have the JPEG table usual for the reals.
+
+    What a network scores there it does not owe to another table of the fakes.
+
+    Returns:
+        As `summarize` gives it, with `table`; None where all of these images have it, or no
+        fake or no real has, or most reals are no JPEG.
+    """
+    index, rows = scored.index, scored.rows
+    learnt = "train" if (scored.parts == "train").any() else scored.parts[0]
+    if not (index.labels[scored.parts == learnt] == REAL).any():
+        return None
+    table = usual_table(index, np.where(scored.parts == learnt, "train", ""))
+    usual = has_table(index, table)[rows]
+    fake = scored.labels == FAKE
+    if not table or usual.all() or not (usual & fake).any() or not (usual & ~fake).any():
+        return None
+    here = [values[usual] for values in scored.images]
+    return {"table": table} | summarize(*here, threshold=scored.threshold, **scored.drawn)
+
+
+def column_of(index: Index, name: str) -> list | None:
+    """A column of the index by name; `parts_edited` counts the edited parts of each fake."""
+    if name != "parts_edited":
+        return index.columns.get(name)
+    if any(part not in index.columns for part in FACE_PARTS):
+        return None
+    bits = zip(*(index[part] for part in FACE_PARTS), strict=True)
+    return [-1 if min(known) < 0 else sum(known) for known in bits]
