@@ -9,7 +9,7 @@ ARGS :=
 PORT := 6006
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo audit train tensorboard test lint check-macos clean
+.PHONY: help setup demo audit matrix train compare tensorboard test lint check-macos clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -27,8 +27,14 @@ demo: $(INSTALLED) ## Make faces, train cnn6 on them, print how well it does (mi
 audit: $(INSTALLED) ## What could a network cheat with? make audit ARGS="data=hardfake"
 	$(BIN)/python -m detector.audit $(ARGS)
 
+matrix: $(INSTALLED) ## Networks by sets: make matrix ARGS="'ckpts=[RUN,RUN]' sets=[ciplab,hardfake]"
+	$(BIN)/python -m detector.matrix $(ARGS)
+
 train: $(INSTALLED) ## Train: make train ARGS="model=cnn6 data=hardfake"
 	$(BIN)/python -m detector.train $(ARGS)
+
+compare: $(INSTALLED) ## Is one better? make compare ARGS="runs=[runs/train/..,runs/train/..]"
+	$(BIN)/python -m detector.compare $(ARGS)
 
 tensorboard: $(INSTALLED) ## Show the curves of all runs in a browser (PORT=6006)
 	$(BIN)/tensorboard --logdir runs/train --port $(PORT)

@@ -70,7 +70,7 @@ def test_help_lists_groups_and_options():
         (["data.synthetic.n=10"], r"synthetic\.n repeats another setting: give synthetic\.n="),
         (["data=hardfake", "synthetic.n=10"], "synthetic comes with data=synthetic, which is not"),
         (["model=cnn9"], r"model/cnn9'; there is cnn2, cnn3, cnn6, cnn6_plain, timm$"),
-        (["data=cats"], "140k, ciplab, folder, hardfake, synthetic"),
+        (["data=cats"], "140k, ciplab, folder, gender, hardfake, synthetic, utkface"),
         (["experiment=none_such"], "cnn2_hardfake"),
         (["+data.colour=red", "nonsense"], "nonsense"),
         (["trainer.max_epochs="], "max_epochs"),

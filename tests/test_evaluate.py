@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from detector import cli
@@ -10,6 +11,7 @@ from detector.errors import UserError
 from detector.evaluate import evaluate
 from detector.evaluation.report import NAMES
 from detector.train import train
+from tests.conftest import picture
 
 
 @pytest.fixture
@@ -45,6 +47,12 @@ def test_the_test_part_is_measured_as_training_measured_it(trained):
     text = (folder / "report.md").read_text()
     assert found["against_controls"]["says"] in text and "| AUROC |" in text
     assert all(f"| {name} |" in text for name in NAMES.values())
+    assert found["calibration"]["says"] in text and found["usual_table"] is None
+    assert list((folder / "tensorboard").glob("events.*")) and "robustness" not in found
+    same = trained["test"]["calibration"]
+    assert (
+        found["calibration"]["uncalibrated"]["ece"]["value"] == same["uncalibrated"]["ece"]["value"]
+    )
 
 
 def test_images_of_its_training_are_counted_and_said(trained):
@@ -54,12 +62,68 @@ def test_images_of_its_training_are_counted_and_said(trained):
     assert f"{found['seen_in_training']} of these images were in its training" in text
 
 
+def test_pictures_that_were_passed_on_are_scored_again(trained):
+    found = evaluate(
+        compose(
+            trained, "evaluate.controls=false", "evaluate.robustness=true",
+            "robustness.families=[blur,crop]", "robustness.strengths={blur:[0,9],crop:[0.3]}",
+        )
+    )  # fmt: skip
+    clean, none, blurred, cut = found["robustness"]
+    assert clean["auroc"]["value"] == pytest.approx(found["metrics"]["auroc"]["value"])
+    assert none["flipped"]["value"] == 0 and none["difference"]["value"] == 0
+    assert (blurred["strength"], cut["family"]) == (9, "crop")
+    folder = Path(found["folder"])
+    assert (folder / "robustness.png").is_file()
+    assert "| Crop | 0.3 |" in (folder / "report.md").read_text()
+
+
+def people(root, n=24):
+    """Files named as UTKFace's."""
+    root.mkdir()
+    rng = np.random.default_rng(0)
+    for at in range(n):
+        name = f"{20 + at}_{at % 2}_{at % 3}_2017010921{at:04d}.jpg.chip.jpg"
+        picture(rng, fake=at % 4 == 0).save(root / name)
+    return root
+
+
+def test_real_people_called_fake_are_counted_by_group(trained, tmp_path):
+    root = people(tmp_path / "people")
+    found = evaluate(compose(trained, "data=utkface", f"data.root={root}", "evaluate.part=all"))
+    assert found["metrics"]["n_real"] == 24 and found["metrics"]["auroc"]["value"] is None
+    alarms, folder = found["false_alarms"], Path(found["folder"])
+    assert alarms["rate"]["value"] == pytest.approx(1 - found["metrics"]["accuracy"]["value"])
+    by_gender = alarms["columns"]["gender"]["values"]
+    assert sum(of["n"] for of in by_gender.values()) == 24
+    # The bright square that means fake is on every fourth picture, all of them of men.
+    assert by_gender["male"]["rate"]["value"] > by_gender["female"]["rate"]["value"]
+    text = (folder / "report.md").read_text()
+    assert "## False alarms" in text and alarms["says"] in text and found["calibration"] is None
+    assert (folder / "false_alarms.png").is_file()
+
+
+def test_classes_that_mean_something_else_are_refused(trained, tmp_path):
+    root = people(tmp_path / "people")
+    with pytest.raises(UserError, match="tells fake and real apart, gender has female and male"):
+        evaluate(compose(trained, "data=gender", f"data.root={root}"))
+
+
+def test_another_normalizer_than_the_networks_is_refused(trained):
+    with pytest.raises(UserError, match=r"data\.normalize: the network was trained without one"):
+        evaluate(
+            compose(trained, "data=folder", "data.root=.", "data.normalize={size:32,quality:75}")
+        )
+
+
 @pytest.mark.parametrize(
     "overrides, says",
     [
         (["evaluate.part=tests"], "evaluate.part=tests: choose one of"),
         (["evaluate.threshold=2"], "evaluate.threshold=2"),
         (["evaluate.slices=nose"], "give a list of names"),
+        (["robustness.families=[rain]"], "no family rain; there are jpeg, webp"),
+        (["robustness.strengths.jpeg=[300]"], "robustness.strengths.jpeg: 300 will not do"),
         (["ckpt=none.ckpt"], "no checkpoint none.ckpt"),
     ],
 )

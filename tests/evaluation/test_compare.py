@@ -10,7 +10,7 @@ from scipy.stats import binomtest, false_discovery_control
 from sklearn.metrics import accuracy_score, roc_auc_score
 
 from detector.errors import UserError
-from detector.evaluation.compare import all_pairs, mcnemar, over_folds, paired
+from detector.evaluation.compare import holm, mcnemar, over_folds, paired
 
 OPTIONS = {"thresholds": (0.5, 0.5), "replicates": 300, "seed": 0}
 
@@ -109,24 +109,17 @@ def test_folds_are_averaged_not_pooled():
     assert over_folds([{"auroc": None}])["auroc"] == {"mean": None, "sd": None, "n": 0}
 
 
-def test_all_pairs_are_compared_and_corrected():
-    rng = np.random.default_rng(5)
-    labels, a = drawn(rng, 200, 3)
-    scores = {"good": a, "coin": rng.random(200), "constant": np.full(200, 0.5)}
-    found = all_pairs(
-        scores,
-        labels,
-        np.arange(200),
-        thresholds=dict.fromkeys(scores, 0.5),
-        replicates=100,
-        seed=0,
-    )
-    assert [(p["a"], p["b"]) for p in found] == [
-        ("good", "coin"), ("good", "constant"), ("coin", "constant")
-    ]  # fmt: skip
-    raw = [p["mcnemar"]["p"] for p in found]
-    for pair, p in zip(found, raw, strict=True):
-        assert p <= pair["p_holm"] <= min(1, 3 * p)
-    # Holm is never less careful than Benjamini and Hochberg.
-    assert (np.array([p["p_holm"] for p in found]) >= false_discovery_control(raw) - 1e-12).all()
-    assert found[0]["auroc"]["low"] > 0.2 and found[0]["p_holm"] < 1e-3
+@given(st.lists(st.floats(0, 1), max_size=8))
+def test_holm_rejects_what_its_steps_reject(raw):
+    corrected = holm(raw)
+    order = np.argsort(raw, kind="stable")
+    for level in (0.001, 0.05, 0.5):
+        rejected = set()
+        for done, at in enumerate(order):
+            if raw[at] * (len(raw) - done) > level:
+                break
+            rejected.add(int(at))
+        assert {at for at, p in enumerate(corrected) if p <= level} == rejected
+    if raw:
+        # Holm is never less careful than Benjamini and Hochberg.
+        assert (np.array(corrected) >= false_discovery_control(raw) - 1e-12).all()

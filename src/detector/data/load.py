@@ -3,7 +3,7 @@
 import inspect
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +49,12 @@ DATA_RULES = {
 # `progress`, and the set's own settings as keyword arguments; it returns the folder.
 MAKERS: dict[str, Callable[..., Path]] = {"synthetic": make_set}
 
+# Sources with images of one class only, and what to say to who needs two.
+ONE_CLASS = {
+    "utkface": "real faces only, to count false alarms on with python -m detector.evaluate;"
+    " data=gender has its images in two classes"
+}
+
 
 @dataclass
 class FaceSet:
@@ -64,7 +70,11 @@ class FaceSet:
 
 
 def load_set(
-    cfg: DictConfig, cache: Path, progress: Callable[[int, int], None] | None = None
+    cfg: DictConfig,
+    cache: Path,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    one_class: bool = False,
 ) -> FaceSet:
     """Find, fetch or make a set, index it, split it.
 
@@ -72,13 +82,18 @@ def load_set(
         cfg: The `data` group of the config.
         cache: Folder of caches.
         progress: Called with files done and files in all, while making and then while indexing.
+        one_class: Take sets of one class too. Without it they are refused, before anything is
+            fetched.
 
     Raises:
-        UserError: The set is missing, unreadable or cannot be split as asked.
+        UserError: The set is missing, unreadable or cannot be split as asked, or has one class
+            where two are needed.
     """
     check(cfg, DATA_RULES, "data.")
     if cfg.source not in SOURCES:  # read now: a set may have been added since the import
         raise UserError(f"data.source={cfg.source}: choose one of {', '.join(SOURCES)}")
+    if cfg.source in ONE_CLASS and not one_class:
+        raise UserError(f"{cfg.name} holds {ONE_CLASS[cfg.source]}")
     plain = OmegaConf.to_container(cfg, resolve=True)
     options = _own_settings(SOURCES[cfg.source], plain)
     root = Path(cfg.root).expanduser()
@@ -95,6 +110,8 @@ def load_set(
             **options,
         )
     listing = list_items(cfg.source, root, **options)
+    for note in listing.notes:
+        log.warning("%s: %s", cfg.name, note)
     index = load_index(
         cfg.name,
         listing.root,
@@ -105,7 +122,11 @@ def load_set(
         cache_dir=cache,
         progress=progress,
     )
-    parts = own_parts(index, cfg.split) if any(index["split"]) else _dealt(index, cfg.split)
+    classes = set(index["label"]) if cfg.source in ONE_CLASS else (0, 1)
+    if any(index["split"]):
+        parts = own_parts(index, cfg.split)
+    else:
+        parts = _dealt(index, cfg.split, classes)
     if cfg.get("normalize"):
         warn_unshrunk(index, cfg.normalize.size)
     log.info("split: %s", ", ".join(f"{n} {p}" for p, n in part_sizes(parts).items()))
@@ -126,6 +147,7 @@ def warn_unshrunk(index: Index, side: int) -> None:
         shares = [
             f"{kept[index.labels == label].mean():.0%} of {name}"
             for label, name in enumerate(index.class_names)
+            if label in index["label"]
         ]
         log.warning(
             "data.normalize.size=%d does not shrink %s, so that traces of their files stay:"
@@ -141,7 +163,7 @@ def part_sizes(parts: np.ndarray) -> dict[str, int]:
     return {part: int((parts == part).sum()) for part in PARTS}
 
 
-def _dealt(index: Index, split: DictConfig) -> np.ndarray:
+def _dealt(index: Index, split: DictConfig, classes: Collection[int]) -> np.ndarray:
     strata = index.columns.get("difficulty", [""] * len(index))
     return split_parts(
         index.labels,
@@ -152,6 +174,7 @@ def _dealt(index: Index, split: DictConfig) -> np.ndarray:
         fold=split.fold,
         seed=split.seed,
         by_group=split.by_group,
+        classes=classes,
     )
 
 

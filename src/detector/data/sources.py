@@ -7,11 +7,10 @@ and returns a `Listing`. A new set is one more function in `SOURCES` and one YAM
 
 import logging
 import re
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
+from detector.data.listing import PAIR, Item, Listing
 from detector.data.synthetic.table import read_table
 from detector.data.tree import (
     SUFFIXES,
@@ -24,6 +23,7 @@ from detector.data.tree import (
     is_image,
     walk,
 )
+from detector.data.utkface import gender, utkface
 from detector.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -31,55 +31,10 @@ log = logging.getLogger(__name__)
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 FACE_PARTS = ("eye_left", "eye_right", "nose", "mouth")
 
-_PAIR = ("fake", "real")
 _CIPLAB_FAKE = re.compile(r"(easy|mid|hard)_")
 _CIPLAB_PARTS = re.compile(r"(?:easy|mid|hard)_\d+_([01]{4})")
 _FAKE = re.compile(r"(?<![a-z])(deep)?fakes?(?![a-z])", re.IGNORECASE)
 _REAL = re.compile(r"(?<![a-z])reals?(?![a-z])", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One image file of a set.
-
-    Args:
-        path: The file, absolute.
-        name: Its path below `Listing.root`, with forward slashes: the same everywhere.
-        label: Index into `Listing.class_names`; 0 is fake.
-        split: `train`, `val` or `test` where the set brings its own splits, else empty.
-        extra: What the set tells beyond the label, in its file names or beside them; of
-            the same keys for each item of a set, and of what JSON keeps as it is.
-    """
-
-    path: Path
-    name: str
-    label: int
-    split: str = ""
-    extra: dict[str, str | int | float | list] = field(default_factory=dict, hash=False)
-
-
-@dataclass(frozen=True)
-class Listing:
-    """The files of a set, sorted by name.
-
-    Args:
-        root: The folder where the set's layout begins, absolute.
-        items: All images.
-        class_names: Names of label 0, which counts as fake, and of label 1.
-        own_splits: Which of train, val and test the set brings, in this order. Empty:
-            none. Without `val`, validation has to be taken out of the train items.
-    """
-
-    root: Path
-    items: tuple[Item, ...]
-    class_names: tuple[str, str] = _PAIR
-    own_splits: tuple[str, ...] = ()
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Number of images of each class, by class name."""
-        labels = Counter(item.label for item in self.items)
-        return {name: labels[label] for label, name in enumerate(self.class_names)}
 
 
 def list_items(source: str, root: Path | str, **options: object) -> Listing:
@@ -122,14 +77,14 @@ def ciplab(root: Path) -> Listing:
 
 def hardfake(root: Path) -> Listing:
     """Fake-Vs-Real-Faces (Hard): `real`, `fake`; the `data.csv` beside them adds nothing."""
-    base, (fake, real) = find_layout(root, _PAIR)
+    base, (fake, real) = find_layout(root, PAIR)
     return _listing(base, _items(base, fake, 0) + _items(base, real, 1))
 
 
 def faces_140k(root: Path) -> Listing:
     """140k Real and Fake Faces: `train`, `valid`, `test`, each with `real` and `fake`."""
     splits = ("train", "valid", "test")
-    base, folders = find_layout(root, [f"{split}/{name}" for split in splits for name in _PAIR])
+    base, folders = find_layout(root, [f"{split}/{name}" for split in splits for name in PAIR])
     items = []
     for index, folder in enumerate(folders):
         items += _items(base, folder, index % 2, SPLITS[splits[index // 2]])
@@ -227,6 +182,8 @@ SOURCES: dict[str, Callable[..., Listing]] = {
     "140k": faces_140k,
     "synthetic": synthetic,
     "folder": folder,
+    "gender": gender,
+    "utkface": utkface,
 }
 
 
@@ -262,7 +219,7 @@ def _two_classes(
         if label not in label_of.values():
             raise UserError(f"data.classes gives {name!r} no folder: there is {found}")
     kinds = tuple(map(_kind, class_names))
-    return (_PAIR if kinds == _PAIR else class_names), label_of
+    return (PAIR if kinds == PAIR else class_names), label_of
 
 
 def _several(given: object) -> list:
@@ -305,7 +262,7 @@ def _items(
 def _listing(
     root: Path,
     items: list[Item],
-    class_names: tuple[str, str] = _PAIR,
+    class_names: tuple[str, str] = PAIR,
     own_splits: tuple[str, ...] = (),
 ) -> Listing:
     return Listing(root, tuple(sorted(items, key=lambda i: i.name)), class_names, own_splits)

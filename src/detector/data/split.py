@@ -6,7 +6,7 @@ the mix of classes, the result does not depend on the order of the files, and a
 group is never divided.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from hashlib import blake2b
 
 import numpy as np
@@ -56,6 +56,7 @@ def split_parts(
     fold: int,
     seed: int,
     by_group: bool = True,
+    classes: Collection[int] = (0, 1),
 ) -> np.ndarray:
     """Name the part of each image.
 
@@ -70,6 +71,7 @@ def split_parts(
         seed: Of the split, not of the training.
         by_group: False deals single images instead, which lets copies cross. It exists
             to measure what that leak is worth.
+        classes: Labels that each part has to hold; a single one for a set of one class.
 
     Returns:
         str (N): train, val or test.
@@ -88,7 +90,7 @@ def split_parts(
             )
         parts = np.array(PARTS)[deal(keys, strata, [fractions[p] for p in PARTS], seed)]
     else:
-        fewest = min(len(set(np.asarray(keys)[labels == label])) for label in (0, 1))
+        fewest = min(len(set(np.asarray(keys)[labels == label])) for label in classes)
         if not isinstance(folds, int) or not 3 <= folds <= fewest:
             raise UserError(
                 f"data.split.folds={folds}: give at least 3 and at most {fewest}, the number of"
@@ -100,20 +102,21 @@ def split_parts(
         parts = np.full(len(labels), "train", dtype="<U5")
         parts[dealt == fold] = "test"
         parts[dealt == (fold + 1) % folds] = "val"
-    check_parts(labels, parts)
+    check_parts(labels, parts, classes)
     return parts
 
 
-def check_parts(labels: np.ndarray, parts: np.ndarray) -> None:
+def check_parts(labels: np.ndarray, parts: np.ndarray, classes: Collection[int] = (0, 1)) -> None:
     """Refuse parts in which a class is missing.
 
     Raises:
-        UserError: Train, val or test lacks one of the two classes.
+        UserError: Train, val or test lacks one of `classes`.
     """
+    lacking = " and not both classes" if len(classes) > 1 else ""
     for part in PARTS:
         present = set(labels[parts == part].tolist())
-        if present != {0, 1}:
+        if present != set(classes):
             raise UserError(
                 f"the {part} part would hold {int((parts == part).sum())} of {len(labels)} images"
-                f" and not both classes: add images or change data.split"
+                f"{lacking}: add images or change data.split"
             )

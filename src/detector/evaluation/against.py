@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from detector.evaluation.compare import paired
+from detector.evaluation.compare import COMPARED, paired
 from detector.evaluation.controls import CONTROLS
 from detector.evaluation.metrics import summarize
 
@@ -42,7 +42,7 @@ def against_controls(
     options = {"replicates": replicates, "seed": seed}
     found = {}
     for name, scores in controls.items():
-        summary = summarize(scores, labels, groups, threshold=THRESHOLD, **options)
+        summary = summarize(scores, labels, groups, threshold=THRESHOLD, names=COMPARED, **options)
         lead = paired(p_fake, scores, labels, groups, thresholds=(threshold, THRESHOLD), **options)
         found[name] = {"accuracy": summary["accuracy"], "auroc": summary["auroc"], "lead": lead}
     best = max(found, key=lambda name: found[name]["accuracy"]["value"])

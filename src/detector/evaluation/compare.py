@@ -1,4 +1,4 @@
-"""Two or more classifiers on the same images: is one better, and how surely?
+"""Two classifiers on the same images: is one better, and how surely?
 
 Comparing two intervals by eye wastes what the images have in common. Here the difference
 itself has an interval, from a bootstrap that draws whole groups of images and takes both
@@ -7,7 +7,6 @@ classifiers' answers along, and McNemar's test asks the images on which only one
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import combinations
 
 import numpy as np
 
@@ -48,8 +47,8 @@ def paired(
     labels, groups = np.asarray(labels), np.asarray(groups)
     if not len(a) == len(b) == len(labels) == len(groups):
         raise UserError(f"{len(a)} and {len(b)} scores, {len(labels)} labels: one per image each")
-    first, second = weighted_metrics(a, labels, thresholds[0]), weighted_metrics(
-        b, labels, thresholds[1]
+    first, second = weighted_metrics(a, labels, thresholds[0], COMPARED), weighted_metrics(
+        b, labels, thresholds[1], COMPARED
     )  # fmt: skip
 
     def difference(weights: np.ndarray) -> np.ndarray:
@@ -117,44 +116,17 @@ def over_folds(per_fold: Sequence[Mapping[str, float | None]]) -> dict[str, dict
     return result
 
 
-def all_pairs(
-    scores: Mapping[str, np.ndarray],
-    labels: np.ndarray,
-    groups: np.ndarray,
-    *,
-    thresholds: Mapping[str, float],
-    replicates: int,
-    seed: int,
-) -> list[dict]:
-    """Each two of several classifiers, as `paired` compares them.
+def holm(p: Sequence[float]) -> list[float]:
+    """P-values of several tests, corrected for their number (Holm 1979, Scand. J. Stat. 6:65).
 
     Args:
-        scores: (N,) p_fake of each, by name.
-        labels: (N,) 0 for fake, 1 for real.
-        groups: (N,) group of each image.
-        thresholds: Of each, by name.
-        replicates: Of the bootstrap.
-        seed: Of the bootstrap.
+        p: (N,) in [0, 1].
 
     Returns:
-        For each pair `a`, `b` (names) and what `paired` returns; with `p_holm`, McNemar's p
-        corrected for the number of pairs (Holm 1979, Scand. J. Stat. 6:65).
+        (N,) in [0, 1], in the same order, each at least as large as before.
     """
-    found = []
-    for a, b in combinations(scores, 2):
-        compared = paired(
-            scores[a],
-            scores[b],
-            labels,
-            groups,
-            thresholds=(thresholds[a], thresholds[b]),
-            replicates=replicates,
-            seed=seed,
-        )
-        found.append({"a": a, "b": b, **compared})
-    worst = 0.0
-    order = sorted(range(len(found)), key=lambda at: found[at]["mcnemar"]["p"])
-    for done, at in enumerate(order):
-        worst = max(worst, min(1.0, found[at]["mcnemar"]["p"] * (len(found) - done)))
-        found[at]["p_holm"] = worst
-    return found
+    corrected, worst = [0.0] * len(p), 0.0
+    for done, at in enumerate(sorted(range(len(p)), key=lambda at: p[at])):
+        worst = max(worst, min(1.0, p[at] * (len(p) - done)))
+        corrected[at] = worst
+    return corrected

@@ -13,7 +13,7 @@ import numpy as np
 
 from detector.errors import UserError
 
-CHUNK_CELLS = 2**18  # weights held at a time (2 MB): larger chunks fall out of the cache
+CHUNK_CELLS = 2**16  # weights held at a time (512 kB): larger chunks fall out of the cache
 BLOCKS = 1000  # of groups, at most, left out one after the other by the jackknife
 
 

@@ -10,6 +10,8 @@ from detector.data.index import Index
 from detector.data.sources import FACE_PARTS
 from detector.evaluation.abstention import answered
 from detector.evaluation.calibration import Calibration
+from detector.evaluation.false_alarms import COLUMNS as COLUMNS_OF_PEOPLE
+from detector.evaluation.false_alarms import false_alarms
 from detector.evaluation.holds import calibration_holds, in_words
 from detector.evaluation.metrics import LEVEL, summarize
 from detector.evaluation.reliability import reliability
@@ -86,7 +88,7 @@ def kinds(scored: Scored, columns: Iterable[str]) -> dict[str, dict]:
     return found
 
 
-def calibration(scored: Scored, fake: str) -> dict:
+def calibration(scored: Scored, fake: str) -> dict | None:
     """Whether scores mean here what they say, and what the temperature did.
 
     Args:
@@ -94,18 +96,39 @@ def calibration(scored: Scored, fake: str) -> dict:
         fake: Name of class 0.
 
     Returns:
-        What `calibration_holds` gives; `uncalibrated`, log loss, Brier score, ECE and `bins`
+        None where there is one class only: without fakes, scores are too high by definition.
+        Else what `calibration_holds` gives; `uncalibrated`, log loss, Brier score, ECE and `bins`
         at temperature 1; `answered`, as the function of that name gives it; and `says`, a
         sentence.
     """
+    if not 0 < (scored.labels == FAKE).sum() < len(scored.labels):
+        return None
     found = calibration_holds(*scored.images, **scored.drawn)
     before = Calibration().scores(scored.margins)
-    raw = summarize(before, scored.labels, scored.groups, threshold=0.5, **scored.drawn)
+    raw = summarize(
+        before, scored.labels, scored.groups, threshold=0.5, names=CALIBRATED, **scored.drawn
+    )
     bins = reliability(before, scored.labels, scored.groups, level=LEVEL)
     given = answered(*scored.images, threshold=scored.threshold, unsure=scored.unsure, level=LEVEL)
     says = in_words(found, scored.index.name, fake)
     uncalibrated = {key: raw[key] for key in CALIBRATED} | {"bins": bins}
     return {**found, "uncalibrated": uncalibrated, "answered": given, "says": says}
+
+
+def false_alarms_by_group(scored: Scored) -> dict | None:
+    """How often the reals of each group are called fake; see `false_alarms`.
+
+    Returns:
+        None where the set says nothing of the people, or holds no reals.
+    """
+    columns = {
+        name: [column[row] for row in scored.rows]
+        for name in COLUMNS_OF_PEOPLE
+        if (column := column_of(scored.index, name)) is not None
+    }
+    if not columns or not (scored.labels == REAL).any():
+        return None
+    return false_alarms(*scored.images, columns, threshold=scored.threshold, **scored.drawn)
 
 
 def with_usual_table(scored: Scored) -> dict | None:
@@ -114,8 +137,8 @@ def with_usual_table(scored: Scored) -> dict | None:
     What a network scores there it does not owe to another table of the fakes.
 
     Returns:
-        As `summarize` gives it, with `table`; None where all of these images have it, or no
-        fake or no real has, or most reals are no JPEG.
+        As `summarize` gives it, with `table`; None where fewer than half of the reals share a
+        table, where all of these images have it, or none of one class has.
     """
     index, rows = scored.index, scored.rows
     learnt = "train" if (scored.parts == "train").any() else scored.parts[0]
@@ -124,7 +147,14 @@ def with_usual_table(scored: Scored) -> dict | None:
     table = usual_table(index, np.where(scored.parts == learnt, "train", ""))
     usual = has_table(index, table)[rows]
     fake = scored.labels == FAKE
-    if not table or usual.all() or not (usual & fake).any() or not (usual & ~fake).any():
+    common = has_table(index, table)[index.labels == REAL].mean() >= 0.5
+    if (
+        not table
+        or not common
+        or usual.all()
+        or not (usual & fake).any()
+        or not (usual & ~fake).any()
+    ):
         return None
     here = [values[usual] for values in scored.images]
     return {"table": table} | summarize(*here, threshold=scored.threshold, **scored.drawn)

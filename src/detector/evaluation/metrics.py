@@ -7,7 +7,7 @@ class: formulas that still give a number there, such as AP 1 without reals, woul
 mislead. Undefined is NaN inside arrays and None in results.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from detector.evaluation.intervals import (
     wilson_by_group,
 )
 from detector.evaluation.operating import REALS_NEEDED, equal_error_rate, tpr_at_fpr
+from detector.evaluation.ranking import area, outscored, running
 from detector.evaluation.reliability import binned_error, calibrated_errors
 from detector.evaluation.scores import FAKE, checked, checked_groups
 
@@ -29,6 +30,11 @@ LOG_CLIP = float(np.finfo(np.float32).eps)
 FALSE_ALARMS = {"tpr_at_fpr_01": 0.01, "tpr_at_fpr_05": 0.05}
 RESAMPLED = ("auroc", "ap", "balanced_accuracy", "f1", "log_loss", "brier", "eer", "ece")
 RESAMPLED += tuple(FALSE_ALARMS)
+METRICS = (
+    "auroc", "accuracy", "balanced_accuracy", "f1", "precision", "recall", "ap", "log_loss",
+    "brier", "eer", "ece", *FALSE_ALARMS,
+)  # fmt: skip
+CURVE = {"eer", *FALSE_ALARMS}  # points of the ROC curve
 
 
 def summarize(
@@ -39,6 +45,7 @@ def summarize(
     threshold: float,
     replicates: int,
     seed: int,
+    names: Iterable[str] = METRICS,
 ) -> dict[str, int | float | dict[str, float | None]]:
     """Every metric of one set of images, with 95 % intervals.
 
@@ -60,6 +67,7 @@ def summarize(
         threshold: An image is called fake when p_fake >= threshold; in [0, 1].
         replicates: Number of bootstrap resamples.
         seed: Of the bootstrap.
+        names: Metrics wanted; a few take much less time, and have the same figures as in all.
 
     Returns:
         Counts n, n_fake, n_real, n_groups; threshold; and {"value", "low", "high"} for
@@ -70,7 +78,8 @@ def summarize(
 
     Raises:
         UserError: Nothing to summarize, lengths that differ, a score or threshold that is
-            not a number in [0, 1], labels other than 0 and 1, replicates below 1.
+            not a number in [0, 1], labels other than 0 and 1, replicates below 1, a metric
+            that is not one of `METRICS`.
     """
     p, y = _checked(p_fake, labels, threshold)
     group = checked_groups(groups, len(p))
@@ -79,19 +88,12 @@ def summarize(
     p, y, group = p[order], y[order], group[order]
     fake, called = y == FAKE, p >= threshold
 
-    measure = weighted_metrics(p, y, threshold)
+    measure = weighted_metrics(p, y, threshold, names)
     values = {name: _plain(v) for name, v in measure(np.ones((1, len(p)))).items()}
     for name, fpr in FALSE_ALARMS.items():
-        if effective_n(group[~fake]) < REALS_NEEDED / fpr - 1e-6:
+        if name in values and effective_n(group[~fake]) < REALS_NEEDED / fpr - 1e-6:
             values[name] = None
-
-    def resampled(weights: np.ndarray) -> np.ndarray:
-        measured = measure(weights)
-        return np.stack([measured[name] for name in RESAMPLED], axis=1)
-
-    low, high = bootstrap_by_group(
-        resampled, group, y, replicates=replicates, seed=seed, level=LEVEL
-    )
+    resampled = [name for name in RESAMPLED if name in values]
     intervals = {
         "accuracy": wilson_by_group(fake == called, group, LEVEL),
         "precision": wilson_by_group(fake[called], group[called], LEVEL),
@@ -103,13 +105,23 @@ def summarize(
         "brier": (effective_n(group), 1.0, 0.0),
         "ece": (effective_n(group), 1.0, 0.0),
     }
-    for name, ends in zip(RESAMPLED, zip(low, high, strict=True), strict=True):
-        n, worst, best = scale.get(name, (smaller, 0.0, 1.0))
-        if values[name] is not None:
-            intervals[name] = allow_unseen(values[name], ends, n, LEVEL, worst=worst, best=best)
-    by_chance = calibrated_errors(p, group, replicates=replicates, seed=seed)
-    surely = max(0.0, values["ece"] - float(np.quantile(by_chance, LEVEL)))
-    intervals["ece"] = min(intervals["ece"][0], surely), intervals["ece"][1]
+    drawn = {"replicates": replicates, "seed": seed}
+    if resampled:
+        of_these = weighted_metrics(p, y, threshold, resampled)
+
+        def statistic(weights: np.ndarray) -> np.ndarray:
+            return np.stack(list(of_these(weights).values()), axis=1)
+
+        ends = zip(*bootstrap_by_group(statistic, group, y, **drawn, level=LEVEL), strict=True)
+        # In the order in which `weighted_metrics` answers.
+        for name, end in zip((n for n in METRICS if n in resampled), ends, strict=True):
+            n, worst, best = scale.get(name, (smaller, 0.0, 1.0))
+            if values[name] is not None:
+                intervals[name] = allow_unseen(values[name], end, n, LEVEL, worst=worst, best=best)
+    if "ece" in values:
+        by_chance = calibrated_errors(p, group, **drawn)
+        surely = max(0.0, values["ece"] - float(np.quantile(by_chance, LEVEL)))
+        intervals["ece"] = min(intervals["ece"][0], surely), intervals["ece"][1]
 
     summary = {
         "n": len(p),
@@ -125,74 +137,85 @@ def summarize(
 
 
 def weighted_metrics(
-    p_fake: np.ndarray, labels: np.ndarray, threshold: float
+    p_fake: np.ndarray, labels: np.ndarray, threshold: float, names: Iterable[str] = METRICS
 ) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
     """Sort the images once, then measure them under any number of weightings.
 
-    AUROC is the share of pairs in which the fake scores higher, ties counting half (Mann and
-    Whitney 1947); AP is the sum of precision times the step in recall over distinct scores,
-    without interpolation. For the others see `operating` and `reliability`.
+    AP is the sum of precision times the step in recall over distinct scores, without
+    interpolation. For the others see `ranking`, `operating` and `reliability`.
 
     Args:
         p_fake: (N,) scores in [0, 1].
         labels: (N,) 0 for fake, 1 for real.
         threshold: An image is called fake when p_fake >= threshold; in [0, 1].
+        names: Those of `METRICS` that are wanted; a few take much less time than all.
 
     Returns:
         A function from weights (R, N) >= 0, in the order of the images, to (R,) values each
-        of the metrics that `summarize` names; NaN where a metric is undefined. TPR at an FPR
-        has a value here for any number of reals above 0.
+        of the metrics wanted, in the order of `METRICS`; NaN where one is undefined. TPR at
+        an FPR has a value here for any number of reals above 0.
 
     Raises:
         UserError: As for `summarize`.
     """
     p, y = _checked(p_fake, labels, threshold)
+    names = set(names)
+    if unknown := names - set(METRICS):
+        raise UserError(f"no such metric: {', '.join(sorted(unknown))}")
     order = np.argsort(-p, kind="stable")
-    in_order = bool((order == np.arange(len(p))).all())
-    p, fake = p[order], y[order] == FAKE
-    called = p >= threshold
-    calibration = binned_error(p)
-    starts = np.flatnonzero(np.diff(p, prepend=np.inf) != 0)  # the first image of each score
-    tied = len(starts) < len(p)
-    right = np.where(fake, p, 1 - p)
-    clipped = np.clip(p, LOG_CLIP, 1 - LOG_CLIP)
-    log_loss = -np.log(np.where(fake, clipped, 1 - clipped))
-    sums = np.array(
-        [fake, ~fake, fake & called, ~fake & called, log_loss, (1 - right) ** 2], dtype=np.float64
+    fake, real = order[y[order] == FAKE], order[y[order] != FAKE]
+    of_fakes, of_reals = p[fake], p[real]  # from the highest to the lowest
+    tp_at, fp_at = int((of_fakes >= threshold).sum()), int((of_reals >= threshold).sum())
+    places = outscored(of_fakes, of_reals)
+    # How many of either class score at least as much as each fake, and as each score.
+    scores = -np.unique(-p)
+    fake_at_fake, real_at_fake, fake_at, real_at = (
+        np.searchsorted(-those, -at, side="right")
+        for at in (of_fakes, scores)
+        for those in (of_fakes, of_reals)
     )
+    losses = {
+        "log_loss": -np.log(np.clip(np.where(y == FAKE, p, 1 - p), LOG_CLIP, 1 - LOG_CLIP)),
+        "brier": np.where(y == FAKE, 1 - p, p) ** 2,
+    }
+    calibration, calls_fake = binned_error(p[order]), y[order] == FAKE
 
     def measure(weights: np.ndarray) -> dict[str, np.ndarray]:
-        w = weights if in_order else weights[:, order]
-        # Not a matrix product: its last digits depend on the number of threads.
-        n_fake, n_real, tp, fp, loss, square = np.einsum("rn,kn->kr", w, sums)
-        # Fakes and reals at each score, then fakes and images down to it.
-        fake_at, real_at = w * fake, w * ~fake
-        if tied:
-            fake_at = np.add.reduceat(fake_at, starts, axis=1)
-            real_at = np.add.reduceat(real_at, starts, axis=1)
-        fakes = np.cumsum(fake_at, axis=1)
-        reals = np.cumsum(real_at, axis=1)
-        images = fakes + reals
+        fakes, reals = weights.take(fake, axis=1), weights.take(real, axis=1)
+        n_fake, n_real = fakes.sum(axis=1), reals.sum(axis=1)
+        tp, fp = fakes[:, :tp_at].sum(axis=1), reals[:, :fp_at].sum(axis=1)
         both = np.where((n_fake > 0) & (n_real > 0), 1.0, np.nan)
         with np.errstate(divide="ignore", invalid="ignore"):
-            # A real is outscored by the fakes above it, and by half of those beside it.
-            pairs = np.einsum("rs,rs->r", real_at, fakes - fake_at / 2)
-            precision = fakes / np.maximum(images, np.finfo(np.float64).tiny)
-            recall, specificity = tp / n_fake, 1 - fp / n_real
-            return {
-                "auroc": pairs / (n_fake * n_real),
+            found = {
                 "accuracy": (tp + n_real - fp) / (n_fake + n_real),
-                "balanced_accuracy": (recall + specificity) / 2,
+                "balanced_accuracy": (tp / n_fake + 1 - fp / n_real) / 2,
                 "f1": both * 2 * tp / (n_fake + tp + fp),
                 "precision": both * tp / (tp + fp),
-                "recall": recall,
-                "ap": both * np.einsum("rs,rs->r", fake_at, precision) / n_fake,
-                "log_loss": loss / (n_fake + n_real),
-                "brier": square / (n_fake + n_real),
-                "eer": equal_error_rate(fakes, reals),
-                "ece": calibration(w, fake),
-                **{name: tpr_at_fpr(fakes, reals, f) for name, f in FALSE_ALARMS.items()},
+                "recall": tp / n_fake,
             }
+            for name, loss in losses.items():
+                if name in names:
+                    # Not a matrix product: its last digits depend on the number of threads.
+                    found[name] = np.einsum("rn,n->r", weights, loss) / (n_fake + n_real)
+            if "ece" in names:
+                found["ece"] = calibration(weights.take(order, axis=1), calls_fake)
+            if not names.isdisjoint({"auroc", "ap", *CURVE}):
+                fake_sums = running(fakes)
+            if "auroc" in names:
+                found["auroc"] = area(fake_sums, reals, n_real, places)
+            if not names.isdisjoint({"ap", *CURVE}):
+                real_sums = running(reals)
+            if "ap" in names:
+                images = fake_sums.take(fake_at_fake, axis=1)
+                right = images.copy()
+                images += real_sums.take(real_at_fake, axis=1)
+                precision = right / np.maximum(images, np.finfo(np.float64).tiny)
+                found["ap"] = both * np.einsum("rn,rn->r", fakes, precision) / n_fake
+            if not names.isdisjoint(CURVE):
+                curve = fake_sums.take(fake_at, axis=1), real_sums.take(real_at, axis=1)
+                found["eer"] = equal_error_rate(*curve)
+                found |= {name: tpr_at_fpr(*curve, fpr) for name, fpr in FALSE_ALARMS.items()}
+        return {name: found[name] for name in METRICS if name in names}
 
     return measure
 
@@ -221,7 +244,7 @@ def f1(
 def _single(
     name: str, p_fake: np.ndarray, labels: np.ndarray, threshold: float, weights: np.ndarray | None
 ) -> float | None:
-    measure = weighted_metrics(p_fake, labels, threshold)
+    measure = weighted_metrics(p_fake, labels, threshold, (name,))
     w = np.ones(len(p_fake)) if weights is None else np.asarray(weights, dtype=np.float64)
     if w.shape != (len(p_fake),) or not (np.isfinite(w) & (w >= 0)).all():
         raise UserError(f"weights must be {len(p_fake)} finite numbers >= 0, one per image")

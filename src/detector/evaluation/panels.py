@@ -95,7 +95,7 @@ def abstention_panel(
     steps = np.unique(np.linspace(0, len(p) - 1, 2000).astype(int))  # no more than can be seen
     axes.plot(coverage[steps], risk[steps], color=LINE, linewidth=1.8)
     top = float(risk[len(risk) // 20 :].max())  # the first few jump from 0 to 1
-    if given and given["risk"]["value"] is not None:
+    if given and given["risk"]["value"] is not None and given["n"] < len(p):
         at, value = given["coverage"]["value"], given["risk"]
         axes.plot([at, at], [value["low"], value["high"]], color=POSITIVE, linewidth=1.4)
         axes.plot(at, value["value"], "o", color=POSITIVE, markersize=7, clip_on=False,

@@ -58,7 +58,7 @@ def markdown(result: Mapping) -> str:
         ["measure", "value"],
         [[name, shown(metrics[key])] for key, name in NAMES.items() if key in metrics],
     )
-    for section in (_controls, _calibration, _usual_table, _kinds, _robustness):
+    for section in (_controls, _calibration, _false_alarms, _usual_table, _kinds, _robustness):
         lines += section(result)
     return "\n".join([*lines, ""])
 
@@ -106,6 +106,19 @@ def _calibration(result: Mapping) -> list[str]:
             f" (of all: {1 - metrics['accuracy']['value']:.3f}).",
         ]
     return lines
+
+
+def _false_alarms(result: Mapping) -> list[str]:
+    if not (found := result.get("false_alarms")):
+        return []
+    fake, real = result["class_names"]
+    rows = [["all", "", str(found["n"]), shown(found["rate"])]] + [
+        [column, value, str(of["n"]), shown(of["rate"])]
+        for column, known in found["columns"].items()
+        for value, of in known["values"].items()
+    ]
+    header = ["of", "group", f"{real} images", f"called {fake}"]
+    return ["", "## False alarms", "", found["says"], "", *table(header, rows)]
 
 
 def _usual_table(result: Mapping) -> list[str]:

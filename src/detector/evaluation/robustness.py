@@ -23,6 +23,7 @@ from detector.evaluation.intervals import (
 )
 from detector.evaluation.metrics import FAKE, LEVEL, weighted_metrics
 from detector.evaluation.perturbations import PERTURBATIONS, choose
+from detector.evaluation.ranking import weighted_auroc
 from detector.predictor import Predictor
 
 CLEAN = "clean"
@@ -155,11 +156,14 @@ def compare_with_clean(
     Raises:
         UserError: As for `summarize`.
     """
-    columns = [weighted_metrics(column, labels, threshold) for column in np.asarray(scores).T]
+    scores = np.asarray(scores)
+    for column in scores.T:
+        weighted_metrics(column, labels, threshold, ())  # refuses what it could not use
+    measure = weighted_auroc(scores, labels)
     _, group = np.unique(groups, return_inverse=True)
 
     def statistic(weights: np.ndarray) -> np.ndarray:
-        ranked = np.stack([measure(weights)["auroc"] for measure in columns], axis=1)
+        ranked = measure(weights)
         return np.concatenate([ranked, ranked - ranked[:, :1]], axis=1)
 
     values = statistic(np.ones((1, len(labels))))[0]
@@ -168,7 +172,7 @@ def compare_with_clean(
     )
     fake = np.asarray(labels) == FAKE
     smaller = min(effective_n(group[fake]), effective_n(group[~fake]))
-    called = np.asarray(scores) >= threshold
+    called = scores >= threshold
 
     def with_ends(at: int, worst: float) -> dict[str, float | None]:
         if math.isnan(values[at]):
@@ -177,12 +181,12 @@ def compare_with_clean(
         return {"value": float(values[at]), "low": ends[0], "high": ends[1]}
 
     found = []
-    for k in range(len(columns)):
+    for k in range(scores.shape[1]):
         row = {"auroc": with_ends(k, 0.0), "difference": None, "flipped": None}
         if k:
             flips = called[:, k] != called[:, 0]
             ends = wilson_by_group(flips, group, LEVEL)
-            row["difference"] = with_ends(len(columns) + k, -1.0)
+            row["difference"] = with_ends(scores.shape[1] + k, -1.0)
             row["flipped"] = {"value": float(flips.mean()), "low": ends[0], "high": ends[1]}
         found.append(row)
     return found

@@ -8,6 +8,7 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from detector.data.cache import load_pixels
+from detector.data.index import Index
 from detector.data.load import FaceSet, load_set
 from detector.data.split import PARTS
 from detector.errors import UserError
@@ -19,8 +20,10 @@ from detector.evaluation.perturbations import choose
 from detector.evaluation.robustness import robustness
 from detector.evaluation.trained import open_trained
 from detector.evaluation.write import write_evaluation
+from detector.predictor import Predictor
 from detector.rules import check, either, flag, mapping, nothing, number, one_of, text, texts, whole
 from detector.run import folder as run_folder
+from detector.run.card import write_card
 from detector.run.progress import bar, choose_progress
 
 log = logging.getLogger(__name__)
@@ -53,6 +56,8 @@ class Evaluation:
     def __init__(self, cfg: DictConfig) -> None:
         check(cfg, RULES)
         self.cfg, self.options = cfg, cfg.evaluate
+        strengths = OmegaConf.to_container(cfg.robustness.strengths, resolve=True)
+        self.families = choose(list(cfg.robustness.families), strengths)
         self.progress, _ = choose_progress(cfg.progress)
         self.runs = Path(cfg.paths.runs).expanduser().resolve()
         self.cache = Path(cfg.paths.cache).expanduser()
@@ -64,9 +69,8 @@ class Evaluation:
                 " on is not known: choose one with data="
             )
         self._check_normalizer(chosen)
-        strengths = OmegaConf.to_container(cfg.robustness.strengths, resolve=True)
-        self.families = choose(list(cfg.robustness.families), strengths)
         self.faces = self._load(chosen)
+        check_meaning(self.trained.predictor, self.faces.index)
         parts = self.faces.parts
         every = np.arange(len(parts))
         self.rows = every if self.options.part == "all" else np.flatnonzero(
@@ -83,7 +87,9 @@ class Evaluation:
             )
 
     def _load(self, data: DictConfig) -> FaceSet:
-        return load_set(data, self.cache, bar(self.progress, f"preparing {data.name}"))
+        return load_set(
+            data, self.cache, bar(self.progress, f"preparing {data.name}"), one_class=True
+        )
 
     def run(self) -> dict:
         """Measures and writes the report; returns what metrics.json holds, and `folder`."""
@@ -102,6 +108,7 @@ class Evaluation:
             "metrics": measures.metrics(scored),
             "slices": measures.kinds(scored, self.options.slices),
             "calibration": measures.calibration(scored, index.class_names[0]),
+            "false_alarms": measures.false_alarms_by_group(scored),
             "usual_table": measures.with_usual_table(scored),
         }
         controls = self._controls() if self.options.controls else None
@@ -117,6 +124,8 @@ class Evaluation:
         run_folder.write_config(folder, self.cfg)
         run_folder.write_provenance(folder, run_folder.provenance({}))
         text = write_evaluation(folder, metrics, scored, predictor.score_name)
+        if self.trained.data is not None:
+            write_card(self.trained.checkpoint.parents[1], self.runs)  # it tells of the controls
         log.info("%s\n%s", text, folder)
         return metrics | {"folder": str(folder)}
 
@@ -188,6 +197,16 @@ class Evaluation:
             fitted = fit(name, features["train"], labels["train"], features["val"], labels["val"])
             scores[name] = fitted(target)
         return scores
+
+
+def check_meaning(predictor: Predictor, index: Index) -> None:
+    """Refuses a set whose classes are not those that the network tells apart."""
+    told, there = predictor.class_names, tuple(index.class_names)
+    if told != there:
+        raise UserError(
+            f"the network tells {' and '.join(told)} apart, {index.name} has {' and '.join(there)}:"
+            f" choose another data=, or name its classes with data.classes={{{told[0]}:[..],..}}"
+        )
 
 
 def _device(wanted: str) -> str:

@@ -75,6 +75,7 @@ def slices(
             threshold=threshold,
             replicates=replicates,
             seed=seed,
+            names=KEPT[2:],
         )
         found[value] = {key: summary[key] for key in KEPT}
     return found

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from detector.evaluation.calibration import Calibration
+from detector.evaluation.false_alarms_figure import false_alarms_figure
 from detector.evaluation.figure import plot_evaluation
 from detector.evaluation.measures import Scored
 from detector.evaluation.report import NAMES, markdown
@@ -36,12 +37,15 @@ def write_evaluation(folder: Path, metrics: Mapping, scored: Scored, score_name:
         p, labels, groups, pictures["evaluation"], threshold=scored.threshold,
         metrics=metrics["metrics"], class_names=index.class_names, title=title,
         before=Calibration().scores(scored.margins),
-        given=metrics["calibration"]["answered"],
+        given=(metrics["calibration"] or {}).get("answered"),
         controls=(metrics["against_controls"] or {}).get("controls"),
     )  # fmt: skip
     if rows := metrics.get("robustness"):
         pictures["robustness"] = folder / "robustness.png"
         robustness_figure(rows, title).savefig(pictures["robustness"])
+    if found := metrics["false_alarms"]:
+        pictures["false alarms"] = folder / "false_alarms.png"
+        false_alarms_figure(found, title).savefig(pictures["false alarms"])
     text = markdown(metrics)
     (folder / "report.md").write_text(text, encoding="utf-8")
     _tensorboard(folder / "tensorboard", metrics, scored, text, pictures)

@@ -23,6 +23,7 @@ from detector.models.build import build_network
 from detector.module import DetectorModule
 from detector.predictor import Predictor, make_card, read_checkpoint
 from detector.run import folder as run_folder
+from detector.run.card import write_card
 from detector.run.checkpoints import Checkpoints, write_calibration
 from detector.run.checks import check_config, check_resume, class_weights, fixed_settings
 from detector.run.curves import gap_opened, plot_curves
@@ -284,6 +285,7 @@ class Session:
             monitor=best.monitor,
             **counts,
         )
+        write_card(self.folder, self.runs)
         for logger in self.trainer.loggers:
             logger.log_hyperparams(*hyperparameters(self.cfg, metrics))
             logger.finalize("success")

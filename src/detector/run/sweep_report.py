@@ -1,21 +1,134 @@
-"""What the runs of a sweep give together."""
+"""What the runs of a sweep give together: averages over folds, and the spread over seeds."""
 
 import json
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from detector.errors import UserError
+from detector.evaluation.answers import VARIED, Answers, read_answers
+from detector.evaluation.averaged import compare_entries
+from detector.evaluation.report import NAMES, shown, table
+from detector.evaluation.run_files import differing
+from detector.evaluation.same_images import align, name_entries
 from detector.run.folder import write_json
 
+log = logging.getLogger(__name__)
 
-def summarize_sweep(folder: Path, command: str) -> None:
-    """Writes sweep.json: each job with its overrides and its run folder.
+REPLICATES, SEED = 1000, 0  # of the bootstrap
+SHOWN = ("auroc", "accuracy", "balanced_accuracy")
+
+
+def summarize_sweep(folder: Path, command: str) -> dict:
+    """Writes sweep.json and sweep.md, and prints the latter.
 
     Args:
         folder: Of the sweep.
         command: That made it, and goes on with it.
+
+    Returns:
+        What sweep.json holds: `command`; `jobs`, each `overrides` and `folder` (of its run);
+        `part`, the part that is summed up, test unless a run left it alone; and `variants`, by
+        name what `compare_entries` gives for an entry, with `runs`. Runs that differ in more
+        than seed and fold are variants of their own.
     """
     jobs = []
     for file in sorted((folder / "jobs").glob("*.json")):
         job = json.loads(file.read_text(encoding="utf-8"))
         run = (file.parent / job["folder"]).resolve()
         jobs.append({"overrides": job["overrides"], "folder": str(run)})
-    write_json(folder / "sweep.json", {"command": command, "jobs": jobs})
+    jobs.sort(key=lambda job: job["overrides"])
+    found = {"command": command, "jobs": jobs, "part": None, "variants": {}}
+    write_json(folder / "sweep.json", found)
+    try:
+        found |= _summed_up([Path(job["folder"]) for job in jobs])
+    except UserError as error:  # the runs themselves are whole, and worth more than their sum
+        log.warning("the runs are not summed up: %s", error)
+        return found
+    write_json(folder / "sweep.json", found)
+    text = _markdown(found)
+    (folder / "sweep.md").write_text(text, encoding="utf-8")
+    print(f"\n{text}\n{folder}")
+    return found
+
+
+def _summed_up(runs: Sequence[Path]) -> dict:
+    every = [json.loads((run / "metrics.json").read_text(encoding="utf-8")) for run in runs]
+    part = "test" if all("test" in metrics for metrics in every) else "val"
+    variants: list[list[Answers]] = []
+    for run in runs:
+        one = read_answers(str(run), part)[2][0]
+        same = next((v for v in variants if _alike(v[0], one)), None)
+        if same is None:
+            variants.append([one])
+        else:
+            same.append(one)
+    names = name_entries([(v[0].folder.name, v) for v in variants])
+    summed = {}
+    for name, answers in zip(names, variants, strict=True):
+        answers.sort(key=lambda one: (str(one.split), one.seed))
+        common = align({name: answers})
+        measured = compare_entries(
+            common.networks, common.labels, common.groups, replicates=REPLICATES, seed=SEED
+        )["entries"][name]
+        of_runs = [_of_run(one, part) for one in answers]
+        summed[name] = {"n": len(common.labels), "runs": of_runs, **measured}
+    return {"part": part, "variants": summed}
+
+
+def _alike(a: Answers, b: Answers) -> bool:
+    return not set(differing([a.settings, b.settings])) - set(VARIED)
+
+
+def _of_run(one: Answers, part: str) -> dict:
+    metrics = json.loads((one.folder / "metrics.json").read_text(encoding="utf-8"))
+    return {
+        "folder": str(one.folder),
+        "fold": one.split[1],
+        "split_seed": one.split[0],
+        "seed": one.seed,
+        "best_epoch": metrics["training"]["best_epoch"],
+        "n": metrics[part]["n"],
+        "majority": max(metrics[part]["n_fake"], metrics[part]["n_real"]) / metrics[part]["n"],
+        **{key: metrics[part][key] for key in SHOWN},
+    }
+
+
+def _markdown(found: Mapping) -> str:
+    """sweep.md: a table of runs and their average for each variant."""
+    part = {"val": "validation", "test": "test"}[found["part"]]
+    lines = [f"# A sweep: {part} part", "", f"    {found['command']}", ""]
+    for name, variant in found["variants"].items():
+        runs, metrics = variant["runs"], variant["metrics"]
+        folds = {(run["split_seed"], run["fold"]) for run in runs}
+        rows = [
+            [
+                "–" if run["fold"] is None else str(run["fold"]),
+                str(run["seed"]),
+                str(run["n"]),
+                f"{run['majority']:.3f}",
+                *(shown(run[key]) for key in SHOWN),
+            ]
+            for run in runs
+        ]
+        average = [f"**{shown(metrics[key])}**" for key in SHOWN]
+        majority = sum(run["majority"] for run in runs) / len(runs)
+        rows.append(["**mean**", "", str(variant["n"]), f"{majority:.3f}", *average])
+        header = ["fold", "seed", "images", "majority's accuracy", *(NAMES[key] for key in SHOWN)]
+        lines += [f"## {name}", "", *table(header, rows), ""]
+        lines += [
+            f"A metric is computed in each of {len(folds)} folds and {len(runs) // len(folds)}"
+            " seeds, then averaged; brackets are 95 %, from a bootstrap by group over all images.",
+            _spread(variant["spread"], len(runs) // len(folds)),
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def _spread(spread: Mapping, seeds: int) -> str:
+    if seeds < 2:
+        return "One seed: how much another training would change is not known."
+    said = ", ".join(
+        f"{NAMES[key]} {spread[key]['sd']:.3f}" for key in SHOWN if spread[key]["sd"] is not None
+    )
+    return f"Standard deviation over {seeds} seeds: {said}."

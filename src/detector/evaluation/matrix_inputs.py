@@ -1,0 +1,189 @@
+"""What a matrix is made of: networks with distinguishable names, and sets by their configs."""
+
+import csv
+import shlex
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig, OmegaConf
+
+from detector import cli
+from detector.data.index import Index
+from detector.errors import UserError
+from detector.evaluation.trained import Trained, open_trained
+
+UNKNOWN = "-"  # the part of an image that the recorded split does not name
+
+
+def open_networks(ckpts: Sequence[str], runs: Path, device: str) -> dict[str, Trained]:
+    """Opens checkpoints, each under a name of its own.
+
+    Args:
+        ckpts: Checkpoints, or run folders, of which the best checkpoint is taken.
+        runs: Folder of all runs.
+        device: Where to compute.
+
+    Raises:
+        UserError: None is given, one is missing, foreign or given twice.
+    """
+    if not ckpts:
+        raise UserError("ckpts=[]: give run folders or checkpoints, as ckpts=[runs/train/a/b]")
+    opened: list[Trained] = []
+    for given in ckpts:
+        path = Path(given).expanduser()
+        if path.is_dir():
+            path = path / "checkpoints" / "best.ckpt"
+            if not path.is_file():
+                raise UserError(f"ckpts: {given} holds no checkpoints/best.ckpt: give a run folder")
+        trained = open_trained(str(path), runs, device)
+        if trained.checkpoint in [other.checkpoint for other in opened]:
+            raise UserError(f"ckpts names {trained.checkpoint} twice: give each once")
+        opened.append(trained)
+    return dict(zip(_names(opened), opened, strict=True))
+
+
+def _names(opened: Sequence[Trained]) -> list[str]:
+    """As short as they can be told apart: the network, its run, its file."""
+    names = [one.name for one in opened]
+    further = [
+        [f"{one.name} {one.checkpoint.parents[1].name}" for one in opened],
+        [f"{one.name} {one.checkpoint.parents[1].name} {one.checkpoint.stem}" for one in opened],
+        [str(one.checkpoint) for one in opened],
+    ]
+    for longer in further:
+        shared = Counter(names)
+        names = [new if shared[old] > 1 else old for old, new in zip(names, longer, strict=True)]
+    return names
+
+
+def compose_sets(sets: Sequence[str], cfg: DictConfig) -> dict[str, DictConfig]:
+    """Configs of sets, by the name of each.
+
+    Args:
+        sets: Names of configs in `conf/data`, each with overrides of the set where needed,
+            separated by spaces and quoted as in a shell.
+        cfg: The matrix's config. Where its `data` differs from what `conf/matrix.yaml` says,
+            it goes for each set that does not say otherwise itself; `data_root` and `paths` do
+            in any case.
+
+    Raises:
+        UserError: None is given, one is unknown, or two have one name.
+    """
+    if not sets:
+        raise UserError(f"sets=[]: give names of sets; there is {', '.join(_known())}")
+    with _hydra_aside():
+        usual = _flat(cli.compose("matrix", []).data)
+    common = {key: value for key, value in _flat(cfg.data).items() if usual.get(key) != value}
+    found: dict[str, DictConfig] = {}
+    for entry in sets:
+        composed = _compose(entry, common)
+        composed.data_root, composed.paths = cfg.data_root, cfg.paths
+        name = OmegaConf.select(composed, "data.name")
+        if name in found:
+            raise UserError(
+                f'sets: two are called {name}: give one another name, as "{entry} data.name=..."'
+            )
+        found[name] = composed.data
+    return found
+
+
+def _compose(entry: str, common: Mapping[str, object]) -> DictConfig:
+    try:
+        name, *overrides = shlex.split(entry) or [""]
+    except ValueError as error:
+        raise UserError(f"sets: cannot read {entry!r} ({error}): close what is quoted") from None
+    if name not in _known():
+        raise UserError(f"sets: there is no set {name!r}; there is {', '.join(_known())}")
+    for override in overrides:
+        if not override.lstrip("+").startswith(("data.", f"{name}.")) or "=" not in override:
+            raise UserError(
+                f"sets: {override!r} after {name} is no setting of the set: write data.root=/a/b"
+            )
+    try:
+        with _hydra_aside():
+            composed = cli.compose("evaluate", [f"data={name}", *overrides])
+    except UserError as error:
+        raise UserError(f"sets: {entry}: {error}") from error
+    own = {override.lstrip("+").partition("=")[0] for override in overrides}
+    for key, value in common.items():
+        if f"data.{key}" not in own:
+            OmegaConf.update(composed, f"data.{key}", value, force_add=True)
+    return composed
+
+
+@contextmanager
+def _hydra_aside() -> Iterator[None]:
+    """Lets a config be composed while Hydra runs a job, which it refuses otherwise."""
+    running = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        yield
+    finally:
+        GlobalHydra.instance().hydra = running
+
+
+def _known() -> list[str]:
+    return sorted(file.stem for file in (cli.conf_dir() / "data").glob("*.yaml"))
+
+
+def _flat(node: DictConfig, above: str = "") -> dict[str, object]:
+    """Leaves by dotted path, lists as leaves."""
+    leaves = {}
+    for key, value in node.items():
+        if isinstance(value, DictConfig):
+            leaves |= _flat(value, f"{above}{key}.")
+        else:
+            leaves[f"{above}{key}"] = value
+    return leaves
+
+
+@dataclass
+class Seen:
+    """What a network knows of a set.
+
+    Args:
+        own: It was trained on this set, and how it was split then is known.
+        parts: str (N), of the recorded split where `own`, with `UNKNOWN` for images that it
+            does not name.
+        trained: bool (N), images that it was trained on, byte for byte or another picture of
+            the same photograph; None where its run folder is gone.
+        absent: Images of the recorded split, by part, that are no longer there.
+    """
+
+    own: bool
+    parts: np.ndarray | None
+    trained: np.ndarray | None
+    absent: dict[str, int]
+
+
+def look_back(trained: Trained, index: Index) -> Seen:
+    """Finds the images of a set in the split that a network's run wrote down.
+
+    A set is the network's own if it has its name and, of the files that both know, at least
+    half have the content that they had then: two sets that are both called `folder` are two.
+
+    Args:
+        trained: The network.
+        index: The set.
+    """
+    if trained.data is None:
+        return Seen(False, None, None, {})
+    with open(trained.checkpoint.parents[1] / "split.csv", newline="", encoding="utf-8") as file:
+        group_of = {line["path"]: line.get("group") for line in csv.DictReader(file)}
+    # A group is called after one of its files, and a file that stands alone is a group.
+    now = [{group, sha[:16]} for group, sha in zip(index["group"], index["sha256"], strict=True)]
+    in_training = {group_of[path] for path, part in trained.parts.items() if part == "train"}
+    if index.name == trained.predictor.trained_on:
+        both = [at for at, name in enumerate(index["name"]) if name in group_of]
+        same = sum(group_of[index["name"][at]] in now[at] for at in both)
+        if both and 2 * same >= len(both):
+            parts = np.array([trained.parts.get(name, UNKNOWN) for name in index["name"]])
+            here = set(index["name"])
+            absent = Counter(part for path, part in trained.parts.items() if path not in here)
+            return Seen(True, parts, parts == "train", dict(absent))
+    return Seen(False, None, np.array([bool(names & in_training) for names in now]), {})
