@@ -16,7 +16,8 @@ from detector.evaluate import evaluate
 HERE = Path(__file__).parent
 HEADER = (
     "| run | fold | test images | test AUROC | accuracy | best control, accuracy |"
-    " the network's lead | test images with a copy in training |\n| --- | --- | --- | --- | --- | --- | --- | --- |"
+    " the network's lead | test images with a copy in training |\n"
+    "| --- | --- | --- | --- | --- | --- | --- | --- |"
 )
 
 
