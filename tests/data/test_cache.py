@@ -21,7 +21,12 @@ BASE = Preprocess(24, "crop", "bilinear", (0.5,) * 3, (0.5,) * 3, 10**6)
 
 
 def index_of(root, folder):
-    settings = dict(max_pixels=10**6, skip_corrupt=False, near_copies=False, cache_dir=folder)
+    settings = {
+        "max_pixels": 10**6,
+        "skip_corrupt": False,
+        "near_copies": False,
+        "cache_dir": folder,
+    }
     return load_index("folder", root, list_items("folder", root), **settings)
 
 

@@ -21,7 +21,7 @@ class Made:
 def data(**changed) -> FaceData:
     labels = np.arange(100) % 2
     parts = np.array(["train"] * 70 + ["val"] * 16 + ["test"] * 14)
-    settings = dict(batch_size=16, num_workers=0, seed=1) | changed
+    settings = {"batch_size": 16, "num_workers": 0, "seed": 1} | changed
     steps = settings.pop("steps", [])
     groups = [f"g{row}" for row in range(100)]
     return FaceData(Made(), labels, groups, parts, Augment(steps, 8, 1), **settings)
@@ -83,7 +83,7 @@ def test_choice_of_workers(setting, cached, augmented, expected):
 def test_workers_are_started_where_there_is_work():
     assert choose_workers("auto", cached=False, augmented=False)[0] >= 1
     for bad in (-1, "many", True, 1.5):
-        with pytest.raises(UserError, match="data.num_workers"):
+        with pytest.raises(UserError, match=r"data\.num_workers"):
             choose_workers(bad, cached=True, augmented=True)
-    with pytest.raises(UserError, match="data.batch_size"):
+    with pytest.raises(UserError, match=r"data\.batch_size"):
         data(batch_size=0)

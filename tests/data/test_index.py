@@ -17,7 +17,7 @@ from tests.conftest import make_set, picture
 
 
 def load(root, cache, **changed):
-    settings = dict(max_pixels=10**6, skip_corrupt=False, near_copies=True, cache_dir=cache)
+    settings = {"max_pixels": 10**6, "skip_corrupt": False, "near_copies": True, "cache_dir": cache}
     return load_index("folder", root, list_items("folder", root), **settings | changed)
 
 

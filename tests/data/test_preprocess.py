@@ -14,9 +14,14 @@ from detector.data.normalizer import Normalizer
 from detector.data.preprocess import Preprocess
 from detector.errors import UserError
 
-BASE = dict(
-    size=32, fit="crop", interpolation="bilinear", mean=[0.5] * 3, std=[0.25] * 3, max_pixels=10**6
-)
+BASE = {
+    "size": 32,
+    "fit": "crop",
+    "interpolation": "bilinear",
+    "mean": [0.5] * 3,
+    "std": [0.25] * 3,
+    "max_pixels": 10**6,
+}
 
 
 def noise(height: int, width: int) -> np.ndarray:

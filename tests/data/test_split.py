@@ -15,7 +15,7 @@ FRACTIONS = {"train": 0.70, "val": 0.15, "test": 0.15}
 
 
 def parts_of(labels, groups, strata=None, **changed):
-    settings = dict(fractions=FRACTIONS, folds=None, fold=0, seed=0) | changed
+    settings = {"fractions": FRACTIONS, "folds": None, "fold": 0, "seed": 0} | changed
     return split_parts(np.asarray(labels), groups, strata or [""] * len(labels), **settings)
 
 

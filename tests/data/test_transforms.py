@@ -102,5 +102,5 @@ def test_flip_mirrors_about_half():
     ],
 )
 def test_bad_steps_are_named(step):
-    with pytest.raises(UserError, match="augment.steps"):
+    with pytest.raises(UserError, match=r"augment\.steps"):
         Augment([step], 40, 0)

@@ -149,16 +149,19 @@ def _fill(file: Path, shape: tuple, pixels: Pixels) -> None:
         stale.unlink(missing_ok=True)
     temporary = file.with_suffix(f".{os.getpid()}.tmp")
     try:
-        rows = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
-
-        def fill(row: int) -> None:
-            rows[row] = pixels.decode(row)
-
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for _ in pool.map(fill, range(len(pixels))):
-                pass
-        rows.flush()
-        del rows
+        _decode_into(np.lib.format.open_memmap(temporary, "w+", np.uint8, shape), pixels)
         os.replace(temporary, file)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _decode_into(rows: np.memmap, pixels: Pixels) -> None:
+    """Decodes every picture into a map, which is closed once nothing refers to it."""
+
+    def fill(row: int) -> None:
+        rows[row] = pixels.decode(row)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for _ in pool.map(fill, range(len(pixels))):
+            pass
+    rows.flush()

@@ -95,10 +95,10 @@ def load_set(
     if cfg.source in ONE_CLASS and not one_class:
         raise UserError(f"{cfg.name} holds {ONE_CLASS[cfg.source]}")
     plain = OmegaConf.to_container(cfg, resolve=True)
-    options = _own_settings(SOURCES[cfg.source], plain)
+    options = own_settings(SOURCES[cfg.source], plain)
     root = Path(cfg.root).expanduser()
     if maker := MAKERS.get(cfg.source):
-        root = maker(root, **_own_settings(maker, plain) | {"progress": progress})
+        root = maker(root, **own_settings(maker, plain) | {"progress": progress})
     else:
         root = ensure(
             cfg.name,
@@ -133,7 +133,7 @@ def load_set(
     return FaceSet(index, parts)
 
 
-def _own_settings(function: Callable, settings: Mapping) -> dict:
+def own_settings(function: Callable, settings: Mapping) -> dict:
     """A set's own settings are the keyword arguments of its index function or maker."""
     own = list(inspect.signature(function).parameters)[1:]
     return {key: settings[key] for key in own if key in settings}
