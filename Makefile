@@ -9,7 +9,7 @@ ARGS :=
 PORT := 6006
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo audit matrix train compare tensorboard test lint check-macos clean
+.PHONY: help setup demo audit matrix train compare gradcam tensorboard test lint check-macos clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -29,6 +29,9 @@ audit: $(INSTALLED) ## What could a network cheat with? make audit ARGS="data=ha
 
 matrix: $(INSTALLED) ## Networks by sets: make matrix ARGS="'ckpts=[RUN,RUN]' sets=[ciplab,hardfake]"
 	$(BIN)/python -m detector.matrix $(ARGS)
+
+gradcam: $(INSTALLED) ## Where it looks: make gradcam IMG=easy_107_1011.jpg (CKPT=best.ckpt)
+	$(BIN)/python -m detector.gradcam 'image="$(IMG)"' $(if $(CKPT),'ckpt="$(CKPT)"') $(ARGS)
 
 train: $(INSTALLED) ## Train: make train ARGS="model=cnn6 data=hardfake"
 	$(BIN)/python -m detector.train $(ARGS)

@@ -17,10 +17,10 @@ from detector.evaluation.matrix_figure import matrix_figure
 from detector.evaluation.matrix_inputs import compose_sets, look_back, open_networks
 from detector.evaluation.matrix_measure import measure_cell
 from detector.evaluation.matrix_report import COLUMNS, flat_cell, markdown, sentences, summary
-from detector.evaluation.session import _device
 from detector.predictor import Predictor
 from detector.rules import check, mapping, one_of, text, texts, whole
 from detector.run import folder as run_folder
+from detector.run.hardware import choose_device
 from detector.run.progress import bar, choose_progress
 
 log = logging.getLogger(__name__)
@@ -75,7 +75,8 @@ class Matrix:
         self.runs = Path(cfg.paths.runs).expanduser().resolve()
         self.cache = Path(cfg.paths.cache).expanduser()
         self.configs = compose_sets(cfg.sets, cfg)
-        self.networks = open_networks(cfg.ckpts, self.runs, _device(self.options.device))
+        device = choose_device(self.options.device, "matrix.device")
+        self.networks = open_networks(cfg.ckpts, self.runs, device)
         self.sets = self._load_all()
         self._refuse_other_classes()
         self.cells = {name: self._plan(name, faces) for name, faces in self.sets.items()}

@@ -24,6 +24,7 @@ from detector.predictor import Predictor
 from detector.rules import check, either, flag, mapping, nothing, number, one_of, text, texts, whole
 from detector.run import folder as run_folder
 from detector.run.card import write_card
+from detector.run.hardware import choose_device
 from detector.run.progress import bar, choose_progress
 
 log = logging.getLogger(__name__)
@@ -61,7 +62,9 @@ class Evaluation:
         self.progress, _ = choose_progress(cfg.progress)
         self.runs = Path(cfg.paths.runs).expanduser().resolve()
         self.cache = Path(cfg.paths.cache).expanduser()
-        self.trained = open_trained(cfg.ckpt, self.runs, _device(self.options.device))
+        self.trained = open_trained(
+            cfg.ckpt, self.runs, choose_device(self.options.device, "evaluate.device")
+        )
         chosen = cfg.data if "name" in cfg.data else self.trained.data
         if chosen is None:
             raise UserError(
@@ -207,13 +210,3 @@ def check_meaning(predictor: Predictor, index: Index) -> None:
             f"the network tells {' and '.join(told)} apart, {index.name} has {' and '.join(there)}:"
             f" choose another data=, or name its classes with data.classes={{{told[0]}:[..],..}}"
         )
-
-
-def _device(wanted: str) -> str:
-    import torch
-
-    if wanted != "auto":
-        return wanted
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"

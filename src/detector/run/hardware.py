@@ -81,3 +81,25 @@ def choose_hardware(accelerator: str, precision: str) -> Hardware:
         else "contiguous: MPS gains nothing from channels_last"
     )
     return Hardware(accelerator, precision, channels_last, tuple(why))
+
+
+def choose_device(wanted: str, option: str) -> str:
+    """A device as PyTorch names it, for what computes without Lightning.
+
+    Args:
+        wanted: `auto`, `cpu`, `cuda` or `mps`.
+        option: Name of the setting, for the error.
+
+    Raises:
+        UserError: The device is not there.
+    """
+    there = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if wanted == "auto":
+        return next(name for name, available in there.items() if available)
+    if not there.get(wanted, False):
+        raise UserError(f"{option}={wanted}: PyTorch finds no such device here; leave it at auto")
+    return wanted

@@ -1,0 +1,1 @@
+"""Heatmaps of what a network looks at, and how far they can be believed."""
