@@ -7,6 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 PYTHON :=
 ARGS :=
 PORT := 6006
+LOGDIR := runs/train
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo audit matrix train compare gradcam tensorboard test lint check-macos clean
@@ -39,8 +40,8 @@ train: $(INSTALLED) ## Train: make train ARGS="model=cnn6 data=hardfake"
 compare: $(INSTALLED) ## Is one better? make compare ARGS="runs=[runs/train/..,runs/train/..]"
 	$(BIN)/python -m detector.compare $(ARGS)
 
-tensorboard: $(INSTALLED) ## Show the curves of all runs in a browser (PORT=6006)
-	$(BIN)/tensorboard --logdir runs/train --port $(PORT)
+tensorboard: $(INSTALLED) ## Show the curves of all runs in a browser (PORT=6006 LOGDIR=runs/evaluate)
+	$(BIN)/tensorboard --logdir $(LOGDIR) --port $(PORT)
 
 test: $(INSTALLED) ## Set up and run the whole test suite (ARGS="-k split" for a part)
 	$(BIN)/python -m pytest $(ARGS)

@@ -154,7 +154,7 @@ def test_a_sheet_of_the_images_is_preferred(place):
 
 def test_make_tensorboard_shows_the_runs_that_are_meant():
     makefile = (Path(__file__).parents[2] / "Makefile").read_text()
-    assert f"--logdir {report.MADE_FOR.as_posix()} " in makefile
+    assert f"\nLOGDIR := {report.MADE_FOR.as_posix()}\n" in makefile
 
 
 @pytest.mark.parametrize("makefile", [None, "all:\n\techo\n", "# make tensorboard\n"])
