@@ -9,10 +9,12 @@ import difflib
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import hydra
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
@@ -42,10 +44,22 @@ def compose(config: str, overrides: list[str]) -> DictConfig:
         UserError: An override names nothing; the message names what there is.
     """
     try:
-        with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        with _composing():
             return hydra.compose(config, overrides)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(explain(config, error, overrides)) from error
+
+
+@contextmanager
+def _composing() -> Iterator[None]:
+    """Hydra ready to compose, also within a job, where it refuses to be initialized again."""
+    running = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            yield
+    finally:
+        GlobalHydra.instance().hydra = running
 
 
 def run(config: str, job: Callable[[DictConfig], object]) -> None:
@@ -120,7 +134,7 @@ def _unknown_key(config: str, key: str, overrides: list[str]) -> str:
     kept = [override for override, name in written if not f"{name}.".startswith(f"{key}.")]
     parent, _, name = key.rpartition(".")
     try:
-        with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        with _composing():
             cfg = hydra.compose(config, kept)
         node = OmegaConf.select(cfg, parent) if parent else cfg
         if not isinstance(node, DictConfig):

@@ -31,7 +31,11 @@ def made_up(networks: int, sets: int, longer: str = "") -> dict:
     found = {
         "part": "test",
         "networks": [
-            {"name": f"set{i}-cnn6{longer}", "trained_on": f"set{i}{longer}"}
+            {
+                "name": f"set{i}-cnn6{longer}",
+                "trained_on": f"set{i}{longer}",
+                "calibrated_on": 0 if i == 2 else 200,
+            }
             for i in range(networks)
         ],
         "sets": [{"name": f"set{j}{longer}"} for j in range(sets)],
@@ -110,3 +114,8 @@ def test_the_report_has_each_cell_and_is_plain_json():
 def test_one_network_on_its_own_set_makes_a_report_too():
     found = made_up(1, 1)
     assert len(found["says"]) == 1 and "1 network on 1 set" in markdown(found)
+
+
+def test_networks_without_calibration_are_named():
+    lines = [line for line in footnotes(made_up(3, 3)) if "Not calibrated" in line]
+    assert lines == ["Not calibrated, threshold .5: set2-cnn6."]

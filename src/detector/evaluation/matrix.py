@@ -229,6 +229,7 @@ class Matrix:
                 "trained_on": trained.predictor.trained_on,
                 "threshold": trained.predictor.threshold,
                 "temperature": trained.predictor.calibration.temperature,
+                "calibrated_on": trained.predictor.calibration.n,
                 "class_names": list(trained.predictor.class_names),
             }
             for label, trained in self.networks.items()

@@ -3,13 +3,11 @@
 import csv
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from detector import cli
@@ -76,8 +74,7 @@ def compose_sets(sets: Sequence[str], cfg: DictConfig) -> dict[str, DictConfig]:
     """
     if not sets:
         raise UserError(f"sets=[]: give names of sets; there is {', '.join(_known())}")
-    with _hydra_aside():
-        usual = _flat(cli.compose("matrix", []).data)
+    usual = _flat(cli.compose("matrix", []).data)
     common = {key: value for key, value in _flat(cfg.data).items() if usual.get(key) != value}
     found: dict[str, DictConfig] = {}
     for entry in sets:
@@ -105,8 +102,7 @@ def _compose(entry: str, common: Mapping[str, object]) -> DictConfig:
                 f"sets: {override!r} after {name} is no setting of the set: write data.root=/a/b"
             )
     try:
-        with _hydra_aside():
-            composed = cli.compose("evaluate", [f"data={name}", *overrides])
+        composed = cli.compose("evaluate", [f"data={name}", *overrides])
     except UserError as error:
         raise UserError(f"sets: {entry}: {error}") from error
     own = {override.lstrip("+").partition("=")[0] for override in overrides}
@@ -114,17 +110,6 @@ def _compose(entry: str, common: Mapping[str, object]) -> DictConfig:
         if f"data.{key}" not in own:
             OmegaConf.update(composed, f"data.{key}", value, force_add=True)
     return composed
-
-
-@contextmanager
-def _hydra_aside() -> Iterator[None]:
-    """Lets a config be composed while Hydra runs a job, which it refuses otherwise."""
-    running = GlobalHydra.instance().hydra
-    GlobalHydra.instance().clear()
-    try:
-        yield
-    finally:
-        GlobalHydra.instance().hydra = running
 
 
 def _known() -> list[str]:

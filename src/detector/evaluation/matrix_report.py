@@ -66,6 +66,8 @@ def footnotes(found: Mapping) -> list[str]:
             lines.append(
                 f"{cell['network']} was trained on another set that is called {name}, too."
             )
+    if raw := [one["name"] for one in found["networks"] if not one["calibrated_on"]]:
+        lines.append(f"Not calibrated, threshold .5: {', '.join(raw)}.")
     if found["part"] in ("val", "all") and any(cell["own"] for cell in found["cells"]):
         lines.append("Networks' own validation images, on which they were chosen, are among these.")
     return lines
