@@ -11,12 +11,19 @@ from detector.errors import UserError
 from detector.evaluate import evaluate
 from detector.evaluation.report import NAMES
 from detector.train import train
-from tests.conftest import picture
+from tests.conftest import make_set, picture
 
 
-@pytest.fixture
-def trained(tiny):
-    return train(tiny())
+@pytest.fixture(scope="module")
+def trained(tiny_set, tmp_path_factory):
+    place = tmp_path_factory.mktemp("evaluate")
+    overrides = [
+        "data=folder", f"data.root={tiny_set}", "model=cnn6", "model.preprocess.size=32",
+        "data.batch_size=16", "data.num_workers=0", "trainer=cpu", "trainer.max_epochs=2",
+        "progress=none", "metrics.replicates=100", f"paths.runs={place}/runs",
+        f"paths.cache={place}/cache",
+    ]  # fmt: skip
+    return train(cli.compose("train", overrides))
 
 
 def compose(run, *overrides):
@@ -78,6 +85,67 @@ def test_pictures_that_were_passed_on_are_scored_again(trained):
     assert "| Crop | 0.3 |" in (folder / "report.md").read_text()
 
 
+def test_another_set_of_the_same_name_is_another_set(trained, tmp_path):
+    root = make_set(tmp_path / "others", n=30, seed=5)  # the same file names, other pictures
+    found = evaluate(compose(trained, "data=folder", f"data.root={root}", "evaluate.part=all"))
+    assert (found["metrics"]["n"], found["seen_in_training"], found["chosen_on"]) == (60, 0, 0)
+    # The controls were fitted on the network's own set, whose sizes in bytes are others.
+    own = evaluate(compose(trained, "evaluate.part=all"))
+    assert own["seen_in_training"] > 0
+    header = [
+        f["against_controls"]["controls"]["pixels"]["accuracy"]["value"] for f in (found, own)
+    ]
+    assert header[0] < header[1]
+
+
+def test_its_own_split_holds_whatever_is_asked_for_today(trained):
+    found = evaluate(compose(trained, "data.split.seed=7", "evaluate.controls=false"))
+    assert found["metrics"] == evaluate(compose(trained, "evaluate.controls=false"))["metrics"]
+    assert found["seen_in_training"] == 0
+    config = (Path(found["folder"]) / "config.yaml").read_text()
+    assert "name: folder" in config and "seed: 7" in config
+
+
+@pytest.mark.parametrize(
+    "override, says",
+    [
+        ("data.batch_size=-1", "data.batch_size=-1"),
+        ("data.cache_gb=abc", "data.cache_gb=abc"),
+        ("data.normalize={size:32,quality:50}", "the network was trained without one"),
+        ("evaluate.slices=[nosuch]", "folder has no column nosuch; there is name, label"),
+        ("paths.runs=null", "paths.runs"),
+        ("evaluate=5", "evaluate=5"),
+    ],
+)
+def test_overrides_of_its_own_set_are_heard(trained, override, says):
+    with pytest.raises(UserError, match=says) as error:
+        evaluate(compose(trained, override))
+    assert "\n" not in str(error.value)
+
+
+def test_validation_images_chose_the_network_and_the_report_says_so(trained):
+    found = evaluate(compose(trained, "evaluate.part=val", "evaluate.controls=false"))
+    assert found["chosen_on"] == found["metrics"]["n"] and found["seen_in_training"] == 0
+    text = (Path(found["folder"]) / "report.md").read_text()
+    assert f"{found['chosen_on']} of these images chose its weights" in text
+
+
+@pytest.mark.parametrize(
+    "name, text", [("config.yaml", "a: ["), ("config.yaml", "data: {name: folder}"),
+                   ("split.csv", "path,split\n" + "x" * 200_000 + ",train\n")],
+)  # fmt: skip
+def test_a_damaged_run_folder_is_named(trained, name, text):
+    file = Path(trained["folder"], name)
+    whole = file.read_text()
+    file.write_text(text)
+    try:
+        with pytest.raises(UserError, match=r"is not the run folder of best\.ckpt") as error:
+            evaluate(compose(trained))
+    finally:
+        file.write_text(whole)
+    assert "\n" not in str(error.value)
+
+
 def people(root, n=24):
     """Files named as UTKFace's."""
     root.mkdir()
@@ -101,6 +169,16 @@ def test_real_people_called_fake_are_counted_by_group(trained, tmp_path):
     text = (folder / "report.md").read_text()
     assert "## False alarms" in text and alarms["says"] in text and found["calibration"] is None
     assert (folder / "false_alarms.png").is_file()
+    # Nothing that one class alone makes look good or bad.
+    assert found["against_controls"] is None and found["metrics"]["ece"]["value"] is None
+    assert "One class only" in text
+
+
+def test_false_alarms_by_any_column(trained, tmp_path):
+    root = people(tmp_path / "people")
+    overrides = ["data=utkface", f"data.root={root}", "evaluate.part=all", "evaluate.slices=[age]"]
+    ages = evaluate(compose(trained, *overrides))["false_alarms"]["columns"]["age"]["values"]
+    assert len(ages) == 5 and sum(of["n"] for of in ages.values()) == 24 and "20 to 23" in ages
 
 
 def test_classes_that_mean_something_else_are_refused(trained, tmp_path):

@@ -64,12 +64,14 @@ def _main(cfg: DictConfig) -> float | None:
 
 def _once(cfg: DictConfig, job: "Job") -> dict:
     """A job of a sweep: what was finished is not trained again, what was begun goes on."""
-    if (metrics := job.finished()) is not None:
-        print(f"done before: {job.run}")
-        return metrics
-    if cfg.ckpt_path is None and (last := job.checkpoint()):
-        cfg.ckpt_path = str(last)
-    return train(cfg, job.note)
+    with job.alone():
+        if (metrics := job.finished()) is not None:
+            job.check_same(cfg)
+            print(f"done before: {job.run}")
+            return metrics
+        if cfg.ckpt_path is None and (last := job.checkpoint()):
+            cfg.ckpt_path = str(last)
+        return train(cfg, job.note)
 
 
 def main() -> None:

@@ -11,7 +11,8 @@ from omegaconf import OmegaConf
 from detector import cli
 from detector.data.index import Index
 from detector.errors import UserError
-from detector.evaluation.matrix_inputs import _names, compose_sets, look_back
+from detector.evaluation.matrix_inputs import _names, compose_sets
+from detector.evaluation.memory import look_back
 from detector.evaluation.trained import Trained
 
 

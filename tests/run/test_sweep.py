@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 from sklearn.metrics import roc_auc_score
 
 from detector.errors import UserError
-from detector.run.sweep import Job, sweep_folder
+from detector.run.sweep import Job, Sweep, sweep_folder
 
 
 def test_the_same_command_is_the_same_sweep(tmp_path):
@@ -54,6 +55,59 @@ def test_damaged_notes_are_named(tmp_path):
     (tmp_path / "metrics.json").write_text("[")
     with pytest.raises(UserError, match=r"metrics\.json is damaged"):
         job.finished()
+
+
+def test_two_processes_never_train_one_job(tmp_path):
+    with Job(tmp_path, ["seed=1"]).alone():
+        with Job(tmp_path, ["seed=2"]).alone():
+            pass
+        with pytest.raises(UserError, match="another process trains this very job"):
+            Job(tmp_path, ["seed=1"]).alone().__enter__()
+    with Job(tmp_path, ["seed=1"]).alone():
+        pass
+
+
+def test_a_run_with_other_settings_does_not_count_as_done(tmp_path):
+    job, run = Job(tmp_path / "sweep", ["seed=1"]), tmp_path / "run"
+    run.mkdir()
+    job.note(run)
+    settings = {"seed": 1, "data": {"root": "/a"}, "optimizer": {"lr": 0.1}, "progress": "none"}
+    (run / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(settings)))
+    job.check_same(OmegaConf.create(settings | {"progress": "rich", "data": {"root": "/b"}}))
+    with pytest.raises(UserError, match=r"trained with optimizer\.lr=0\.1, now it is 0\.2: move"):
+        job.check_same(OmegaConf.create(settings | {"optimizer": {"lr": 0.2}}))
+
+
+def test_an_end_that_fails_is_no_success(tmp_path, capsys):
+    job = Job(tmp_path, ["seed=1"])
+    job.note(tmp_path / "gone")
+    config = OmegaConf.create(
+        {"hydra": {"sweep": {"dir": str(tmp_path)}, "overrides": {"task": [], "hydra": []}}}
+    )
+    with pytest.raises(SystemExit) as left:
+        Sweep().on_multirun_end(config)
+    assert left.value.code == 1
+    assert capsys.readouterr().err.startswith("error: the runs are whole, but not summed up")
+    job.file.write_text("{}")
+    with pytest.raises(SystemExit):
+        Sweep().on_multirun_end(config)
+
+
+def test_the_command_that_goes_on_keeps_hydras_own_settings(tmp_path, monkeypatch):
+    from detector.run import sweep_report
+
+    said = []
+    monkeypatch.setattr(sweep_report, "summarize_sweep", lambda *a: said.append(a))
+    own = f"hydra.sweep.dir={tmp_path}"
+    overrides = {"task": ["seed=0,1"], "hydra": ["hydra.mode=MULTIRUN", own]}
+    config = OmegaConf.create(
+        {"hydra": {"sweep": {"dir": str(tmp_path)}, "overrides": overrides}, "paths": {"runs": "r"}}
+    )
+    callback = Sweep()
+    callback.on_multirun_start(config)
+    assert config.hydra.sweep.dir == str(tmp_path)
+    callback.on_multirun_end(config)
+    assert said == [(tmp_path, f"python -m detector.train -m seed=0,1 {own}")]
 
 
 @pytest.fixture

@@ -23,8 +23,9 @@ def against_controls(
 ) -> dict:
     """What each control scores on the same images, and the network's lead over it.
 
-    The best control is the one with the highest accuracy here, on the images of the report:
-    that favours the controls, so a lead over it is a lead over each.
+    The best control is the one with the highest accuracy here, on the images of the report,
+    which favours the controls. The network beats the controls where the interval of its lead
+    over each of them is above 0: another than the best may be closer, being less correlated.
 
     Args:
         p_fake: (N,) scores of the network.
@@ -46,18 +47,24 @@ def against_controls(
         lead = paired(p_fake, scores, labels, groups, thresholds=(threshold, THRESHOLD), **options)
         found[name] = {"accuracy": summary["accuracy"], "auroc": summary["auroc"], "lead": lead}
     best = max(found, key=lambda name: found[name]["accuracy"]["value"])
-    return {"controls": found, "best": best, "says": _sentence(best, found[best])}
+    return {"controls": found, "best": best, "says": _sentence(best, found)}
 
 
-def _sentence(best: str, control: Mapping) -> str:
-    lead, accuracy = control["lead"]["accuracy"], control["accuracy"]["value"]
+def _sentence(best: str, found: Mapping) -> str:
+    lead, accuracy = found[best]["lead"]["accuracy"], found[best]["accuracy"]["value"]
     shown = f"{lead['value']:+.3f} [{lead['low']:+.3f}, {lead['high']:+.3f}]"
     what = f"{CONTROLS.get(best, best)} (accuracy {accuracy:.3f})"
-    if lead["low"] > 0:
-        return f"The network beats the best control, {what}: {shown} accuracy."
     if lead["high"] < 0:
         return f"The network is worse than a control that sees no face, {what}: {shown} accuracy."
-    return (
-        "Nothing here shows that the network looks at faces: its lead in accuracy over the best"
-        f" control, {what}, is {shown}, and the interval includes 0."
-    )
+    if lead["low"] <= 0:
+        return (
+            "Nothing here shows that the network looks at faces: its lead in accuracy over the best"
+            f" control, {what}, is {shown}, and the interval includes 0."
+        )
+    if doubtful := [n for n, control in found.items() if control["lead"]["accuracy"]["low"] <= 0]:
+        names = "; ".join(CONTROLS.get(name, name) for name in doubtful)
+        return (
+            f"The network's lead over the best control, {what}, is {shown} accuracy, but over"
+            f" another one ({names}) the interval includes 0."
+        )
+    return f"The network beats the best control, {what}: {shown} accuracy."

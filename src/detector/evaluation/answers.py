@@ -205,7 +205,7 @@ def _evaluation(folder: Path, metrics: dict) -> Answers:
             split=(None, None),
             seed=int(settings["seed"]) if settings else None,
             settings=settings,
-            seen=int(metrics.get("seen_in_training", 0)),
+            seen=int(metrics.get("seen_in_training") or 0),
             **_columns(file, rows, measured["n"]),
         )
     except UserError:  # a ValueError too

@@ -14,9 +14,10 @@ from detector.data.load import FaceSet, load_set
 from detector.data.split import PARTS
 from detector.errors import UserError
 from detector.evaluation.matrix_figure import matrix_figure
-from detector.evaluation.matrix_inputs import compose_sets, look_back, open_networks
+from detector.evaluation.matrix_inputs import compose_sets, open_networks
 from detector.evaluation.matrix_measure import measure_cell
 from detector.evaluation.matrix_report import COLUMNS, flat_cell, markdown, sentences, summary
+from detector.evaluation.memory import look_back
 from detector.predictor import Predictor
 from detector.rules import check, mapping, one_of, text, texts, whole
 from detector.run import folder as run_folder

@@ -1,21 +1,15 @@
 """What a matrix is made of: networks with distinguishable names, and sets by their configs."""
 
-import csv
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from detector import cli
-from detector.data.index import Index
 from detector.errors import UserError
 from detector.evaluation.trained import Trained, open_trained
-
-UNKNOWN = "-"  # the part of an image that the recorded split does not name
 
 
 def open_networks(ckpts: Sequence[str], runs: Path, device: str) -> dict[str, Trained]:
@@ -74,8 +68,8 @@ def compose_sets(sets: Sequence[str], cfg: DictConfig) -> dict[str, DictConfig]:
     """
     if not sets:
         raise UserError(f"sets=[]: give names of sets; there is {', '.join(_known())}")
-    usual = _flat(cli.compose("matrix", []).data)
-    common = {key: value for key, value in _flat(cfg.data).items() if usual.get(key) != value}
+    usual = flat(cli.compose("matrix", []).data)
+    common = {key: value for key, value in flat(cfg.data).items() if usual.get(key) != value}
     found: dict[str, DictConfig] = {}
     for entry in sets:
         composed = _compose(entry, common)
@@ -116,59 +110,12 @@ def _known() -> list[str]:
     return sorted(file.stem for file in (cli.conf_dir() / "data").glob("*.yaml"))
 
 
-def _flat(node: DictConfig, above: str = "") -> dict[str, object]:
+def flat(node: DictConfig, above: str = "") -> dict[str, object]:
     """Leaves by dotted path, lists as leaves."""
     leaves = {}
     for key, value in node.items():
         if isinstance(value, DictConfig):
-            leaves |= _flat(value, f"{above}{key}.")
+            leaves |= flat(value, f"{above}{key}.")
         else:
             leaves[f"{above}{key}"] = value
     return leaves
-
-
-@dataclass
-class Seen:
-    """What a network knows of a set.
-
-    Args:
-        own: It was trained on this set, and how it was split then is known.
-        parts: str (N), of the recorded split where `own`, with `UNKNOWN` for images that it
-            does not name.
-        trained: bool (N), images that it was trained on, byte for byte or another picture of
-            the same photograph; None where its run folder is gone.
-        absent: Images of the recorded split, by part, that are no longer there.
-    """
-
-    own: bool
-    parts: np.ndarray | None
-    trained: np.ndarray | None
-    absent: dict[str, int]
-
-
-def look_back(trained: Trained, index: Index) -> Seen:
-    """Finds the images of a set in the split that a network's run wrote down.
-
-    A set is the network's own if it has its name and, of the files that both know, at least
-    half have the content that they had then: two sets that are both called `folder` are two.
-
-    Args:
-        trained: The network.
-        index: The set.
-    """
-    if trained.data is None:
-        return Seen(False, None, None, {})
-    with open(trained.checkpoint.parents[1] / "split.csv", newline="", encoding="utf-8") as file:
-        group_of = {line["path"]: line.get("group") for line in csv.DictReader(file)}
-    # A group is called after one of its files, and a file that stands alone is a group.
-    now = [{group, sha[:16]} for group, sha in zip(index["group"], index["sha256"], strict=True)]
-    in_training = {group_of[path] for path, part in trained.parts.items() if part == "train"}
-    if index.name == trained.predictor.trained_on:
-        both = [at for at, name in enumerate(index["name"]) if name in group_of]
-        same = sum(group_of[index["name"][at]] in now[at] for at in both)
-        if both and 2 * same >= len(both):
-            parts = np.array([trained.parts.get(name, UNKNOWN) for name in index["name"]])
-            here = set(index["name"])
-            absent = Counter(part for path, part in trained.parts.items() if path not in here)
-            return Seen(True, parts, parts == "train", dict(absent))
-    return Seen(False, None, np.array([bool(names & in_training) for names in now]), {})

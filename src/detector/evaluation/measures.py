@@ -8,6 +8,7 @@ import numpy as np
 
 from detector.data.index import Index
 from detector.data.sources import FACE_PARTS
+from detector.errors import UserError
 from detector.evaluation.abstention import answered
 from detector.evaluation.calibration import Calibration
 from detector.evaluation.false_alarms import COLUMNS as COLUMNS_OF_PEOPLE
@@ -21,6 +22,7 @@ from detector.evaluation.tables import has_table, usual_table
 
 log = logging.getLogger(__name__)
 
+MOST, BINS = 12, 5
 CALIBRATED = ("log_loss", "brier", "ece")  # what a temperature changes
 
 
@@ -72,17 +74,27 @@ class Scored:
 
 
 def metrics(scored: Scored) -> dict:
-    """As `summarize` gives them."""
-    return summarize(*scored.images, threshold=scored.threshold, **scored.drawn)
+    """As `summarize` gives them; over one class without what calibration is measured by.
+
+    Scores that were fitted on two classes are too high or too low for one by definition.
+    """
+    found = summarize(*scored.images, threshold=scored.threshold, **scored.drawn)
+    if not (found["n_fake"] and found["n_real"]):
+        found |= {key: {"value": None, "low": None, "high": None} for key in CALIBRATED}
+    return found
 
 
 def kinds(scored: Scored, columns: Iterable[str]) -> dict[str, dict]:
-    """What `slices` gives for each column that the set has."""
+    """What `slices` gives for each column that the set has, numbers in bins; see `binned`.
+
+    Raises:
+        UserError: A column has more than MOST texts.
+    """
     found = {}
     for name in columns:
         if (column := column_of(scored.index, name)) is not None:
             found[name] = slices(
-                *scored.images, [column[row] for row in scored.rows],
+                *scored.images, binned(name, [column[row] for row in scored.rows]),
                 order=COLUMNS.get(name, ()), threshold=scored.threshold, **scored.drawn,
             )  # fmt: skip
     return found
@@ -115,15 +127,51 @@ def calibration(scored: Scored, fake: str) -> dict | None:
     return {**found, "uncalibrated": uncalibrated, "answered": given, "says": says}
 
 
-def false_alarms_by_group(scored: Scored) -> dict | None:
+def binned(name: str, values: list) -> list:
+    """Numbers of more than MOST kinds in five bins of about equally many images.
+
+    Args:
+        name: Of the column, for the error.
+        values: One for each image.
+
+    Returns:
+        Bins as text, such as `12 to 25`; other values as they are.
+
+    Raises:
+        UserError: More than MOST texts, which would make as many slices.
+    """
+    if len(set(map(str, values))) <= MOST:
+        return values
+    if not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values):
+        raise UserError(
+            f"evaluate.slices: {name} has more than {MOST} values: choose another column"
+        )
+    ordered = sorted(values)
+    edges = sorted({ordered[len(ordered) * k // BINS] for k in range(BINS)})
+    place = np.searchsorted(edges, values, side="right") - 1
+    # Named by what is in them, so that no gap is left open.
+    names = {}
+    for at in set(place.tolist()):
+        inside = [value for value, where in zip(values, place, strict=True) if where == at]
+        names[at] = f"{min(inside):g} to {max(inside):g}"
+    return [names[at] for at in place.tolist()]
+
+
+def false_alarms_by_group(scored: Scored, more: Iterable[str] = ()) -> dict | None:
     """How often the reals of each group are called fake; see `false_alarms`.
+
+    Args:
+        scored: The scores.
+        more: Further columns, used where the set has no fakes that `kinds` could slice.
 
     Returns:
         None where the set says nothing of the people, or holds no reals.
     """
+    alone = not (scored.labels == FAKE).any()
+    asked = [name for name in more if alone and name not in (*FACE_PARTS, *COLUMNS, "parts_edited")]
     columns = {
-        name: [column[row] for row in scored.rows]
-        for name in COLUMNS_OF_PEOPLE
+        name: binned(name, [column[row] for row in scored.rows])
+        for name in dict.fromkeys([*COLUMNS_OF_PEOPLE, *asked])
         if (column := column_of(scored.index, name)) is not None
     }
     if not columns or not (scored.labels == REAL).any():

@@ -45,12 +45,7 @@ def markdown(result: Mapping) -> str:
         f" Trained on {result['trained_on']}. Brackets are 95 % intervals.",
         "",
     ]
-    if result["seen_in_training"]:
-        lines += [
-            f"**{result['seen_in_training']} of these images were in its training: the figures"
-            " say how well it remembers them, not how well it recognizes others.**",
-            "",
-        ]
+    lines += _known(result)
     against = result.get("against_controls")
     if against:
         lines += [f"**{against['says']}**", ""]
@@ -61,6 +56,32 @@ def markdown(result: Mapping) -> str:
     for section in (_controls, _calibration, _false_alarms, _usual_table, _kinds, _robustness):
         lines += section(result)
     return "\n".join([*lines, ""])
+
+
+def _known(result: Mapping) -> list[str]:
+    """What the network had to do with these images before."""
+    if (seen := result["seen_in_training"]) is None:
+        return ["Its run folder is gone: it may have been trained on some of these images.", ""]
+    lines = []
+    if seen:
+        lines += [
+            f"**{seen} of these images were in its training: the figures say how well it remembers"
+            " them, not how well it recognizes others.**",
+            "",
+        ]
+    if chosen := result["chosen_on"]:
+        lines += [
+            f"**{chosen} of these images chose its weights, its temperature and its threshold: the"
+            " figures are too good.**",
+            "",
+        ]
+    if not result["metrics"]["n_fake"] or not result["metrics"]["n_real"]:
+        lines += [
+            "One class only: what weighs one class against the other has a dash, accuracy is the"
+            " share of this class that is recognized, and there is nothing to say of calibration.",
+            "",
+        ]
+    return lines
 
 
 def _controls(result: Mapping) -> list[str]:

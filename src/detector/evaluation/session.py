@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
+from detector import cli
 from detector.data.cache import load_pixels
 from detector.data.index import Index
 from detector.data.load import FaceSet, load_set
@@ -15,7 +16,9 @@ from detector.errors import UserError
 from detector.evaluation import measures
 from detector.evaluation.against import against_controls
 from detector.evaluation.controls import CONTROLS, fit, measure
+from detector.evaluation.matrix_inputs import flat
 from detector.evaluation.measures import Scored
+from detector.evaluation.memory import look_back
 from detector.evaluation.perturbations import choose
 from detector.evaluation.robustness import robustness
 from detector.evaluation.trained import open_trained
@@ -30,6 +33,12 @@ from detector.run.progress import bar, choose_progress
 log = logging.getLogger(__name__)
 
 RULES = {
+    "data": mapping,
+    "paths": mapping,
+    "paths.runs": text,
+    "paths.cache": text,
+    "evaluate": mapping,
+    "robustness": mapping,
     "ckpt": either(nothing, text),
     "seed": whole(0),
     "evaluate.part": one_of(*PARTS, "all"),
@@ -65,20 +74,37 @@ class Evaluation:
         self.trained = open_trained(
             cfg.ckpt, self.runs, choose_device(self.options.device, "evaluate.device")
         )
-        chosen = cfg.data if "name" in cfg.data else self.trained.data
-        if chosen is None:
+        self.data = self._chosen()
+        plain = OmegaConf.to_container(cfg, resolve=True)
+        data = OmegaConf.to_container(self.data, resolve=True)
+        self.cfg = OmegaConf.create(plain | {"data": data})  # as it is written down
+        self._check_normalizer(self.data)
+        self.faces = self._load(self.data)
+        check_meaning(self.trained.predictor, self.faces.index)
+        self._columns()  # what is wrong is said before anything is scored
+        self.known = look_back(self.trained, self.faces.index)
+        # Of its own set, the split that its run wrote down: today's would mix in its training.
+        self.parts = self.known.parts if self.known.own else self.faces.parts
+        wanted = self.options.part
+        self.rows = np.flatnonzero((self.parts == wanted) | (wanted == "all"))
+        if not len(self.rows):
+            raise UserError(f"{self.data.name} has no {wanted} part here: evaluate.part=all")
+
+    def _chosen(self) -> DictConfig:
+        """Settings of the set: those of data=, or the network's own with what was overridden."""
+        if "name" in self.cfg.data:
+            return self.cfg.data
+        if self.trained.data is None:
             raise UserError(
                 f"{self.trained.checkpoint} lies in no run folder, so the set that it was trained"
                 " on is not known: choose one with data="
             )
-        self._check_normalizer(chosen)
-        self.faces = self._load(chosen)
-        check_meaning(self.trained.predictor, self.faces.index)
-        parts = self.faces.parts
-        every = np.arange(len(parts))
-        self.rows = every if self.options.part == "all" else np.flatnonzero(
-            parts == self.options.part
-        )  # fmt: skip
+        usual = flat(cli.compose("evaluate", []).data)
+        own = self.trained.data.copy()
+        for key, value in flat(self.cfg.data).items():
+            if usual.get(key) != value:
+                OmegaConf.update(own, key, value, force_add=True)
+        return own
 
     def _check_normalizer(self, data: DictConfig) -> None:
         asked, own = data.get("normalize"), self.trained.predictor.preprocess.normalizer
@@ -107,14 +133,16 @@ class Evaluation:
             "set": index.name,
             "part": self.options.part,
             "class_names": list(index.class_names),
-            "seen_in_training": self._seen(),
+            "seen_in_training": self._count("train"),
+            "chosen_on": self._count("val"),
             "metrics": measures.metrics(scored),
-            "slices": measures.kinds(scored, self.options.slices),
+            "slices": measures.kinds(scored, self._columns()),
             "calibration": measures.calibration(scored, index.class_names[0]),
-            "false_alarms": measures.false_alarms_by_group(scored),
+            "false_alarms": measures.false_alarms_by_group(scored, self._columns()),
             "usual_table": measures.with_usual_table(scored),
         }
-        controls = self._controls() if self.options.controls else None
+        both = len(set(scored.labels.tolist())) == 2  # else accuracy is a matter of bias alone
+        controls = self._controls() if self.options.controls and both else None
         metrics["against_controls"] = controls and against_controls(
             *scored.images[:1], controls, *scored.images[1:], threshold=scored.threshold,
             **scored.drawn,
@@ -132,18 +160,34 @@ class Evaluation:
         log.info("%s\n%s", text, folder)
         return metrics | {"folder": str(folder)}
 
+    def _columns(self) -> list[str]:
+        """The columns to slice by; of those that are the default, what the set lacks is left out.
+
+        Raises:
+            UserError: One that was asked for is not there.
+        """
+        usual = cli.compose("evaluate", []).evaluate.slices
+        index = self.faces.index
+        for name in self.options.slices:
+            if name not in usual and measures.column_of(index, name) is None:
+                raise UserError(
+                    f"evaluate.slices: {index.name} has no column {name}; there is"
+                    f" {', '.join(index.columns)}"
+                )
+        return list(self.options.slices)
+
     def _score(self) -> Scored:
         predictor, threshold = self.trained.predictor, self.options.threshold
         pixels = load_pixels(
             self.faces.index,
             predictor.preprocess,
-            cache_gb=self.cfg.data.cache_gb,
+            cache_gb=self.data.cache_gb,
             cache_dir=self.cache,
         )
         margins = predictor.margins(pixels[int(row)] for row in self.rows)
         return Scored(
             index=self.faces.index,
-            parts=self.faces.parts,
+            parts=self.parts,
             rows=self.rows,
             margins=margins,
             p_fake=predictor.calibration.scores(margins),
@@ -161,17 +205,18 @@ class Evaluation:
             *scored.images[1:],
             families=self.families,
             threshold=scored.threshold,
-            max_pixels=self.cfg.data.max_pixels,
+            max_pixels=self.data.max_pixels,
             progress=bar(self.progress, "compressing, shrinking, cutting"),
             **scored.drawn,
         )
 
-    def _seen(self) -> int:
-        """How many of these images the network was trained on."""
-        index, known = self.faces.index, self.trained.parts
-        if index.name != self.trained.predictor.trained_on:
-            return 0
-        return sum(known.get(index["name"][row]) == "train" for row in self.rows)
+    def _count(self, part: str) -> int | None:
+        """How many of these images the network was trained (or chosen) on; None if unknown."""
+        if self.known.trained is None:
+            return None
+        if part == "train":
+            return int(self.known.trained[self.rows].sum())
+        return int((self.known.parts[self.rows] == part).sum()) if self.known.own else 0
 
     def _controls(self) -> dict[str, np.ndarray] | None:
         """Scores of the controls, fitted where the network was trained; None if unknown."""
@@ -180,14 +225,17 @@ class Evaluation:
             log.warning("no controls: the images that this network was trained on are not known")
             return None
         index = self.faces.index
-        faces = self.faces if index.name == source.data.name else self._load(source.data)
-        # Not by today's split: by the one that the run wrote down.
-        parts = np.array([source.parts.get(name, "") for name in faces.index["name"]])
+        faces = self.faces if self.known.own else self._load(source.data)
+        known = look_back(source, faces.index)
+        if not known.own:
+            log.warning("no controls: %s is no longer as it was in training", source.data.name)
+            return None
+        parts = known.parts  # not of today's split: of the one that the run wrote down
         used = {part: np.flatnonzero(parts == part) for part in ("train", "val")}
         if any(len(set(faces.index.labels[rows])) < 2 for rows in used.values()):
             log.warning("no controls: %s is no longer as it was in training", source.data.name)
             return None
-        limit = self.cfg.data.max_pixels
+        limit = self.data.max_pixels
         move = bar(self.progress, "reading files for the controls")
         features = {
             part: measure(faces.index, rows, max_pixels=limit, progress=move)

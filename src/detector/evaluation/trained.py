@@ -6,9 +6,14 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from detector.errors import UserError
 from detector.predictor import Predictor
+
+DAMAGED = (
+    OSError, ValueError, KeyError, AttributeError, OmegaConfBaseException, YAMLError, csv.Error
+)  # fmt: skip
 
 
 @dataclass
@@ -31,7 +36,7 @@ class Trained:
     @property
     def name(self) -> str:
         """As in folder names: `<data>-<model>` of its run, else the file's own name."""
-        folder = self.checkpoint.parents[1]
+        folder = self.checkpoint.parent.parent
         return folder.parent.name if self.data is not None else self.checkpoint.stem
 
 
@@ -49,16 +54,17 @@ def open_trained(ckpt: str | None, runs: Path, device: str) -> Trained:
     path = newest(runs) if ckpt is None else Path(ckpt).expanduser()
     predictor = Predictor.load(path, device)
     path = path.resolve()
-    folder = path.parents[1]
+    folder = path.parent.parent
     try:
         data = OmegaConf.load(folder / "config.yaml").data
         with open(folder / "split.csv", newline="", encoding="utf-8") as file:
             parts = {line["path"]: line["split"] for line in csv.DictReader(file)}
-        if data.name != predictor.trained_on:
+        missing = {"name", "source", "root", "cache_gb", "max_pixels"} - set(data)
+        if missing or data.name != predictor.trained_on:
             raise KeyError("name")
     except FileNotFoundError:
         data, parts = None, {}
-    except (OSError, ValueError, KeyError, AttributeError, OmegaConfBaseException) as error:
+    except DAMAGED as error:
         raise UserError(
             f"{folder} is not the run folder of {path.name} ({type(error).__name__}): move the"
             " checkpoint out of it, or restore its config.yaml and split.csv"

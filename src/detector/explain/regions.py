@@ -27,12 +27,12 @@ REGIONS = (
     "cheek_left", "cheek_right", "forehead", "chin",
 )  # fmt: skip
 
-EYE = (0.36, 0.24)  # half axes
+EYE = (0.41, 0.28)  # half axes
 BROW = (0.42, 0.18)
 BROW_AT = (0.06, -0.35)  # from the eye, outwards and down
 NOSE_ROOT, NOSE_BASE = -0.12, 0.20  # v; the base is counted from the tip
-NOSE = (0.13, 0.34)  # half widths at the root and at the tip
-MOUTH = (0.17, 0.28)  # half axes; the first is added to half the distance of the corners
+NOSE = (0.15, 0.39)  # half widths at the root and at the tip
+MOUTH = (0.20, 0.31)  # half axes; the first is added to half the distance of the corners
 MOUTH_DOWN = 0.03
 FACE = (1.12, 1.45)  # half axes of the outline, centred at v = FACE_AT
 FACE_AT = 0.36

@@ -297,9 +297,17 @@ def _limits(facts: Facts) -> list[str]:
         "- One training with one seed: intervals are of the images, not of the training.",
         "- The epoch, the temperature and the threshold were chosen on validation: its figures"
         " are too good.",
-        "- Nothing here was measured on another set:"
-        f" {code(facts.command('evaluate', 'data=...'))}.",
     ]
+    if facts.elsewhere:
+        names = ", ".join(map(safe, sorted(facts.elsewhere)))
+        lines.append(
+            f"- Nothing above was measured on another set; it was evaluated on {names} too, in"
+            " runs/evaluate."
+        )
+    else:
+        lines.append(
+            f"- It was measured on no other set: {code(facts.command('evaluate', 'data=...'))}."
+        )
     gap = training.get("gap_opened")
     if isinstance(gap, int) and not isinstance(gap, bool):
         lines.append(f"- It overfits: from epoch {gap} on, training images do better than others.")

@@ -39,6 +39,7 @@ class Facts:
         other_split: A sentence where the audit saw another split; else empty.
         evaluations: By part, the newest evaluation of this checkpoint.
         evaluation_paths: Their files.
+        elsewhere: Names of other sets on which this checkpoint was evaluated.
         remarks: Sentences on what was not used, by part, and `files`.
     """
 
@@ -55,6 +56,7 @@ class Facts:
     other_split: str = ""
     evaluations: dict[str, Mapping] = field(default_factory=dict)
     evaluation_paths: dict[str, Path] = field(default_factory=dict)
+    elsewhere: set[str] = field(default_factory=set)
     remarks: dict[str, list[str]] = field(default_factory=dict)
 
     @property
@@ -205,11 +207,14 @@ def _find_evaluations(facts: Facts) -> None:
             if Path(found["checkpoint"]).resolve() != checkpoint:
                 continue
             if found["set"] != name or found["trained_on"] != name:
+                facts.elsewhere.add(str(found["set"]))
                 continue
             part, measured = found["part"], found["metrics"]
             if part not in ("val", "test") or part in facts.evaluations:
                 continue
             own = facts.metrics[part]
+            if measured["threshold"] != own["threshold"]:
+                continue  # evaluate.threshold was given: another question
             far = abs((measured["auroc"]["value"] or 0) - (own["auroc"]["value"] or 0)) > SAME
             if measured["n"] != own["n"] or far:
                 _remark(facts, part, f"{code(str(path))} is of other images or other weights.")

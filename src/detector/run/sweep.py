@@ -8,10 +8,14 @@ import json
 import logging
 import os
 import shlex
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
@@ -28,9 +32,14 @@ ELSEWHERE = ("paths.", "progress=", "data_root=", "data.cache_gb=", "hydra.")
 class Sweep(Callback):
     """Hydra's callback: chooses the folder before the first job, sums up after the last."""
 
+    def __init__(self) -> None:
+        self.given: list[str] = []  # Hydra's own settings on the command line
+
     def on_multirun_start(self, config: DictConfig, **kwargs: object) -> None:
         """Sets `hydra.sweep.dir` for this process and, as an override, for each job."""
-        if any(o.startswith("hydra.sweep.dir=") for o in config.hydra.overrides.hydra):
+        modes = "hydra.mode="  # -m, which the command is given anyway
+        self.given = [o for o in config.hydra.overrides.hydra if not o.startswith(modes)]
+        if any(o.startswith("hydra.sweep.dir=") for o in self.given):
             return
         overrides = list(config.hydra.overrides.task)
         folder = sweep_folder(Path(config.paths.runs).expanduser().resolve(), overrides)
@@ -42,8 +51,12 @@ class Sweep(Callback):
         from detector.run.sweep_report import summarize_sweep  # heavy: --help should be quick
 
         folder = Path(config.hydra.sweep.dir)
-        command = shlex.join(["python", "-m", "detector.train", "-m", *config.hydra.overrides.task])
-        summarize_sweep(folder, command)
+        words = ["python", "-m", "detector.train", "-m", *config.hydra.overrides.task, *self.given]
+        try:
+            summarize_sweep(folder, shlex.join(words))
+        except UserError as error:  # any Exception would become a mere warning of Hydra's
+            print(f"error: the runs are whole, but not summed up: {error}", file=sys.stderr)
+            raise SystemExit(1) from None
 
 
 class Job:
@@ -88,6 +101,46 @@ class Job:
             return json.loads((run / "metrics.json").read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise UserError(f"{run}/metrics.json is damaged: delete {self.file}") from error
+
+    def check_same(self, cfg: DictConfig) -> None:
+        """Refuses to count a run as this job's that was trained with other settings.
+
+        Raises:
+            UserError: A default in conf/ has changed since.
+        """
+        from detector.evaluation.matrix_inputs import flat
+        from detector.evaluation.run_files import differing, read_settings
+
+        then = read_settings(self.run / "config.yaml")
+        now = flat(OmegaConf.create(OmegaConf.to_container(cfg, resolve=True)))
+        if then.get("data.root") != now.get("data.root"):
+            log.warning("%s was trained on %s", self.run, then.get("data.root"))
+        if other := differing([then, now]):
+            name, values = next(iter(other.items()))
+            raise UserError(
+                f"{self.run} was trained with {name}={values[0]}, now it is {values[-1]}: move"
+                f" {self.file.parents[1]} away to train again"
+            )
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keeps other processes from the same job.
+
+        Raises:
+            UserError: One is at it already.
+        """
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.file.with_suffix(".lock"))
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise UserError(
+                f"another process trains this very job just now ({lock.lock_file})"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
 
     def checkpoint(self) -> Path | None:
         """The last.ckpt to go on from, where it was started."""

@@ -1,7 +1,5 @@
 """What the runs of a sweep give together: averages over folds, and the spread over seeds."""
 
-import json
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -9,11 +7,9 @@ from detector.errors import UserError
 from detector.evaluation.answers import VARIED, Answers, read_answers
 from detector.evaluation.averaged import compare_entries
 from detector.evaluation.report import NAMES, shown, table
-from detector.evaluation.run_files import differing
+from detector.evaluation.run_files import differing, read_json
 from detector.evaluation.same_images import align, name_entries
 from detector.run.folder import write_json
-
-log = logging.getLogger(__name__)
 
 REPLICATES, SEED = 1000, 0  # of the bootstrap
 SHOWN = ("auroc", "accuracy", "balanced_accuracy")
@@ -31,20 +27,23 @@ def summarize_sweep(folder: Path, command: str) -> dict:
         `part`, the part that is summed up, test unless a run left it alone; and `variants`, by
         name what `compare_entries` gives for an entry, with `runs`. Runs that differ in more
         than seed and fold are variants of their own.
+
+    Raises:
+        UserError: A run is damaged or gone.
     """
     jobs = []
     for file in sorted((folder / "jobs").glob("*.json")):
-        job = json.loads(file.read_text(encoding="utf-8"))
-        run = (file.parent / job["folder"]).resolve()
-        jobs.append({"overrides": job["overrides"], "folder": str(run)})
+        job = read_json(file)
+        try:
+            run = (file.parent / job["folder"]).resolve()
+            jobs.append({"overrides": list(job["overrides"]), "folder": str(run)})
+        except (KeyError, TypeError):
+            raise UserError(f"{file} is damaged: delete it to train that run anew") from None
     jobs.sort(key=lambda job: job["overrides"])
     found = {"command": command, "jobs": jobs, "part": None, "variants": {}}
     write_json(folder / "sweep.json", found)
-    try:
-        found |= _summed_up([Path(job["folder"]) for job in jobs])
-    except UserError as error:  # the runs themselves are whole, and worth more than their sum
-        log.warning("the runs are not summed up: %s", error)
-        return found
+    (folder / "sweep.md").unlink(missing_ok=True)  # of an earlier end
+    found |= _summed_up([Path(job["folder"]) for job in jobs])
     write_json(folder / "sweep.json", found)
     text = _markdown(found)
     (folder / "sweep.md").write_text(text, encoding="utf-8")
@@ -53,7 +52,7 @@ def summarize_sweep(folder: Path, command: str) -> dict:
 
 
 def _summed_up(runs: Sequence[Path]) -> dict:
-    every = [json.loads((run / "metrics.json").read_text(encoding="utf-8")) for run in runs]
+    every = [read_json(run / "metrics.json") for run in runs]
     part = "test" if all("test" in metrics for metrics in every) else "val"
     variants: list[list[Answers]] = []
     for run in runs:
@@ -77,17 +76,20 @@ def _summed_up(runs: Sequence[Path]) -> dict:
 
 
 def _alike(a: Answers, b: Answers) -> bool:
-    return not set(differing([a.settings, b.settings])) - set(VARIED)
+    # Elsewhere may be where a set was moved; one's own folder is another set.
+    roots = {str(one.settings.get("data.root")) for one in (a, b)}
+    other = len(roots) > 1 and a.settings.get("data.source") == "folder"
+    return not other and not set(differing([a.settings, b.settings])) - set(VARIED)
 
 
 def _of_run(one: Answers, part: str) -> dict:
-    metrics = json.loads((one.folder / "metrics.json").read_text(encoding="utf-8"))
+    metrics = read_json(one.folder / "metrics.json")
     return {
         "folder": str(one.folder),
         "fold": one.split[1],
         "split_seed": one.split[0],
         "seed": one.seed,
-        "best_epoch": metrics["training"]["best_epoch"],
+        "best_epoch": metrics.get("training", {}).get("best_epoch"),
         "n": metrics[part]["n"],
         "majority": max(metrics[part]["n_fake"], metrics[part]["n_real"]) / metrics[part]["n"],
         **{key: metrics[part][key] for key in SHOWN},
@@ -116,13 +118,19 @@ def _markdown(found: Mapping) -> str:
         rows.append(["**mean**", "", str(variant["n"]), f"{majority:.3f}", *average])
         header = ["fold", "seed", "images", "majority's accuracy", *(NAMES[key] for key in SHOWN)]
         lines += [f"## {name}", "", *table(header, rows), ""]
+        seeds = len({run["seed"] for run in runs})
         lines += [
-            f"A metric is computed in each of {len(folds)} folds and {len(runs) // len(folds)}"
-            " seeds, then averaged; brackets are 95 %, from a bootstrap by group over all images.",
-            _spread(variant["spread"], len(runs) // len(folds)),
+            f"A metric is computed in each run ({_number(len(folds), 'fold')},"
+            f" {_number(seeds, 'seed')}), then averaged. Brackets are 95 %: of means from a"
+            " bootstrap by group over all images, of accuracy Wilson's, with groups counted.",
+            _spread(variant["spread"], seeds),
             "",
         ]
     return "\n".join(lines)
+
+
+def _number(n: int, what: str) -> str:
+    return f"{n} {what}" + "s" * (n != 1)
 
 
 def _spread(spread: Mapping, seeds: int) -> str:

@@ -1,0 +1,315 @@
+"""What the scores of many maps show: means, lifts, AUROC, and which region is looked at.
+
+Images come in groups (a photograph and its edits are one draw), so intervals are bootstraps by
+group, widened by what the sample may have failed to show: see `evaluation.intervals`. NaN scores
+are undefined; they are left out and counted in `n_undefined`.
+"""
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from detector.errors import UserError
+from detector.evaluation.compare import holm
+from detector.evaluation.intervals import allow_unseen, bootstrap_by_group, effective_n
+from detector.evaluation.metrics import LEVEL
+from detector.evaluation.ranking import weighted_auroc
+from detector.explain.regions import REGIONS
+
+WORDS = {
+    "rest": "what lies around the face",
+    "eye_left": "the viewer's left eye",
+    "eye_right": "the viewer's right eye",
+    "brow_left": "the viewer's left brow",
+    "brow_right": "the viewer's right brow",
+    "cheek_left": "the viewer's left cheek",
+    "cheek_right": "the viewer's right cheek",
+}
+_CHUNK = 2**20  # signs drawn at a time
+
+
+def mean_share(values: np.ndarray, groups: np.ndarray, *, replicates: int, seed: int) -> dict:
+    """Mean of shares or of hits, with a 95 % interval.
+
+    Args:
+        values: float (N,) in [0, 1], NaN where undefined.
+        groups: (N,) group of each image.
+        replicates: Of the bootstrap.
+        seed: Of the bootstrap.
+
+    Returns:
+        `value`, `low`, `high` (None where no image is defined), `n`, `n_undefined`.
+
+    Raises:
+        UserError: The lengths differ.
+    """
+    values, groups, missing = _defined(groups, values)
+    found = _interval(
+        lambda w: np.einsum("rn,n->r", w, values) / w.sum(1), groups, 1.0, replicates, seed
+    )
+    return found | {"n": len(groups), "n_undefined": missing}
+
+
+def lift(
+    values: np.ndarray, control: np.ndarray, groups: np.ndarray, *, replicates: int, seed: int
+) -> dict:
+    """How many times as much of the maps lies inside as of a control's, with a 95 % interval.
+
+    The ratio of the two means, not the mean of ratios: a control that has next to nothing inside
+    one mask would decide the latter alone. A uniform map's share is the mask's area.
+
+    Args:
+        values: float (N,) shares of the maps, NaN where undefined.
+        control: float (N,) shares of the control inside the same masks.
+        groups: (N,) group of each image.
+        replicates: Of the bootstrap.
+        seed: Of the bootstrap.
+
+    Returns:
+        `value`, `low`, `high` (None where undefined or the control has nothing inside), `share`
+        and `control`, their means over the images where both are defined, `n`, `n_undefined`.
+
+    Raises:
+        UserError: The lengths differ.
+    """
+    values, control, groups, missing = _defined(groups, values, control)
+    if not len(groups):
+        return dict.fromkeys(("value", "low", "high", "share", "control")) | {
+            "n": 0,
+            "n_undefined": missing,
+        }
+    means = {"share": float(values.mean()), "control": float(control.mean())}
+
+    def ratio(weights: np.ndarray) -> np.ndarray:
+        above, below = (np.einsum("rn,n->r", weights, x) for x in (values, control))
+        return np.divide(above, below, out=np.full(len(weights), np.nan), where=below > 0)
+
+    # No map can have more than all of itself inside.
+    most = 1 / means["control"] if means["control"] > 0 else math.inf
+    found = _interval(ratio, groups, most, replicates, seed)
+    return found | means | {"n": len(groups), "n_undefined": missing}
+
+
+def edited_auroc(
+    scores: np.ndarray,
+    bits: np.ndarray,
+    groups: np.ndarray,
+    *,
+    names: Sequence[str],
+    replicates: int,
+    seed: int,
+) -> dict[str, dict]:
+    """Whether a part that was edited has a higher score than the same part where it was not.
+
+    Args:
+        scores: float (N, P) of each part, such as its share of the map; NaN where undefined.
+        bits: int (N, P), 1 edited, 0 not, below 0 unknown.
+        groups: (N,) group of each image.
+        names: Of the P parts.
+        replicates: Of the bootstrap.
+        seed: Of the bootstrap.
+
+    Returns:
+        By name `value`, `low`, `high` (None with images of one kind only), `n`, `n_edited`,
+        `n_unknown` (bits), `n_undefined` (scores of known bits).
+
+    Raises:
+        UserError: The shapes differ.
+    """
+    scores, bits, groups = np.asarray(scores, np.float64), np.asarray(bits), np.asarray(groups)
+    if not scores.shape == bits.shape == (len(groups), len(names)):
+        raise UserError(
+            f"scores {scores.shape}, bits {bits.shape}, {len(groups)} groups, {len(names)} names:"
+            " give one of each per image and part"
+        )
+    found = {}
+    for name, score, bit in zip(names, scores.T, bits.T, strict=True):
+        known, defined = bit >= 0, ~np.isnan(score)
+        use = known & defined
+        edited, group = bit[use] > 0, groups[use]
+        counts = {
+            "n": int(use.sum()),
+            "n_edited": int(edited.sum()),
+            "n_unknown": int((~known).sum()),
+            "n_undefined": int((known & ~defined).sum()),
+        }
+        if edited.all() or not edited.any():
+            found[name] = {"value": None, "low": None, "high": None} | counts
+            continue
+        labels = np.where(edited, 0, 1)  # 0 is the positive class
+        measure = weighted_auroc(score[use][:, None], labels)
+        ends = bootstrap_by_group(
+            lambda w, measure=measure: measure(w)[:, 0],
+            group,
+            labels,
+            replicates=replicates,
+            seed=seed,
+            level=LEVEL,
+        )
+        value = float(measure(np.ones((1, len(labels))))[0, 0])
+        smaller = min(effective_n(group[edited]), effective_n(group[~edited]))
+        low, high = allow_unseen(value, ends, smaller, LEVEL)
+        found[name] = {"value": value, "low": low, "high": high} | counts
+    return found
+
+
+def looked_at(
+    shares: np.ndarray,
+    controls: Mapping[str, np.ndarray],
+    groups: np.ndarray,
+    *,
+    names: Sequence[str] = REGIONS,
+    replicates: int,
+    seed: int,
+) -> dict[str, dict]:
+    """Which regions have more of the maps than every control has there.
+
+    One-sided test of mean(share - control) > 0, the same as lift > 1, by flipping the signs of
+    whole groups: exact where differences are symmetric under the null hypothesis, else for many
+    groups. All controls have to be beaten, so that the largest p-value counts (intersection-union:
+    Berger 1982, Technometrics 24:295); then Holm's correction over regions.
+
+    A region `holds` where the corrected p is below .05 and the interval of its lift over the
+    strongest control lies above 1. Of fewer than five groups nothing can hold.
+
+    The mean map of the other images is no control here: a network that always looks at the mouth
+    has a lift of 1 over itself. It is one for what was edited, which changes from image to image.
+
+    Args:
+        shares: float (N, R) share of each map in each region, NaN where undefined.
+        controls: At least one; by name float (N, R), a map's that looks at nothing in particular.
+        groups: (N,) group of each image.
+        names: Of the R regions. Leave out those that do not matter: each is one more test.
+        replicates: Of the bootstrap, and of the signs where there are too many to try all.
+        seed: Of both.
+
+    Returns:
+        By name what `lift` gives over the strongest control (the one with most inside), and
+        `strongest`, `lifts` (over each control), `p`, `p_corrected` (None where undefined),
+        `holds`. An image counts for a region where the map and every control are defined.
+
+    Raises:
+        UserError: There is no control, or the shapes differ.
+    """
+    shares, groups = np.asarray(shares, np.float64), np.asarray(groups)
+    stacked = {name: np.asarray(control, np.float64) for name, control in controls.items()}
+    shapes = {values.shape for values in (shares, *stacked.values())}
+    if not stacked or shapes != {(len(groups), len(names))}:
+        raise UserError(
+            f"shares and controls of shapes {sorted(shapes)}, {len(groups)} groups, {len(names)}"
+            f" regions, {len(stacked)} controls: give at least one control, all of one shape"
+        )
+    found = {}
+    for at, name in enumerate(names):
+        columns = np.stack([shares[:, at], *(c[:, at] for c in stacked.values())], axis=1)
+        use = ~np.isnan(columns).any(1)
+        mine, theirs = columns[:, 0], columns[:, 1:]
+        lifts = {
+            control: lift(
+                np.where(use, mine, np.nan), theirs[:, k], groups, replicates=replicates, seed=seed
+            )
+            for k, control in enumerate(stacked)
+        }
+        p = None
+        if use.any():
+            differences = mine[use, None] - theirs[use]
+            p = float(sign_flips(differences, groups[use], replicates, seed).max())
+        strongest = max(lifts, key=lambda control: lifts[control]["control"] or 0.0)
+        found[name] = lifts[strongest] | {"strongest": strongest, "lifts": lifts, "p": p}
+    tested = [name for name in names if found[name]["p"] is not None]
+    corrected = dict(zip(tested, holm([found[name]["p"] for name in tested]), strict=True))
+    for name in names:
+        result = found[name]
+        result["p_corrected"] = corrected.get(name)
+        result["holds"] = (
+            result["low"] is not None and result["low"] > 1 and corrected[name] < 1 - LEVEL
+        )
+    return found
+
+
+def sign_flips(
+    differences: np.ndarray, groups: np.ndarray, replicates: int, seed: int
+) -> np.ndarray:
+    """One-sided p-values of mean difference > 0, the signs of whole groups flipped together.
+
+    All 2^G ways for G groups where these are no more than `replicates`; else so many draws, of
+    which the data count as one more, so that p is never 0.
+
+    Args:
+        differences: float (N, C).
+        groups: (N,) group of each row.
+        replicates: At least 1.
+        seed: Of the draws.
+
+    Returns:
+        float64 (C,) in (0, 1].
+    """
+    _, code = np.unique(groups, return_inverse=True)
+    sums = np.zeros((code.max() + 1, differences.shape[1]))
+    np.add.at(sums, code, differences)
+    seen = sums.sum(0)
+    # Sums of the same numbers in another order are ties.
+    least = seen - 1e-12 * np.abs(sums).sum(0)
+    if len(sums) <= math.log2(replicates):
+        signs = np.array(list(itertools.product((1.0, -1.0), repeat=len(sums))))
+        return (signs @ sums >= least).mean(0)
+    rng, reached = np.random.default_rng(seed), np.ones(len(seen))
+    rows = max(1, _CHUNK // len(sums))
+    for start in range(0, replicates, rows):
+        drawn = rng.integers(0, 2, (min(rows, replicates - start), len(sums)), dtype=np.int8)
+        reached += ((2.0 * drawn - 1) @ sums >= least).sum(0)
+    return reached / (replicates + 1)
+
+
+def in_words(region: str, tested: Mapping) -> str:
+    """One sentence on a region: that the network looks at it only where `looked_at` says so.
+
+    Args:
+        region: One of `REGIONS`.
+        tested: Its entry in what `looked_at` gives.
+    """
+    name = WORDS.get(region, f"the {region}")
+    if tested["value"] is None:
+        return (
+            f"It was not shown that the network looks at {name}: of {tested['n']} images with a"
+            " map and this region, none has any of the strongest control there."
+            if tested["n"]
+            else f"It was not shown that the network looks at {name}: no image has a map there."
+        )
+    figures = (
+        f"{tested['value']:.2f} times [{tested['low']:.2f}, {tested['high']:.2f}] as much of the"
+        f" map lies there as of the strongest control's ({tested['strongest']})"
+    )
+    if tested["holds"]:
+        return f"The network looks at {name}: {figures}."
+    return (
+        f"It was not shown that the network looks at {name}: {figures},"
+        f" p = {tested['p_corrected']:.2g} after correction."
+    )
+
+
+def _defined(groups: np.ndarray, *columns: np.ndarray) -> tuple:
+    """The columns and groups of the images where all columns are defined, and how many are not."""
+    values = [np.asarray(column, np.float64) for column in columns]
+    groups = np.asarray(groups)
+    if any(column.shape != groups.shape for column in values) or groups.ndim != 1:
+        shapes = ", ".join(str(column.shape) for column in values)
+        raise UserError(f"scores of shape {shapes} and groups of {groups.shape}: one per image")
+    use = ~np.isnan(values).any(0)
+    return *(column[use] for column in values), groups[use], int((~use).sum())
+
+
+def _interval(
+    statistic: object, groups: np.ndarray, best: float, replicates: int, seed: int
+) -> dict[str, float | None]:
+    """`value`, `low`, `high` of a statistic with values between 0 and best; None if undefined."""
+    value = float(statistic(np.ones((1, len(groups))))[0]) if len(groups) else math.nan
+    if math.isnan(value):
+        return {"value": None, "low": None, "high": None}
+    ends = bootstrap_by_group(
+        statistic, groups, np.zeros(len(groups), int), replicates=replicates, seed=seed, level=LEVEL
+    )
+    low, high = allow_unseen(value, ends, effective_n(groups), LEVEL, best=best)
+    return {"value": value, "low": low, "high": high}
