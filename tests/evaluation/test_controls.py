@@ -130,3 +130,19 @@ def test_rows_come_in_the_order_asked(tmp_path):
     every = measure(index, range(12), max_pixels=MAX_PIXELS)
     np.testing.assert_array_equal(some.dct, every.dct[[7, 2]])
     np.testing.assert_array_equal(some.sizes, every.sizes[[7, 2]])
+
+
+def test_a_table_that_decides_is_not_lost_among_sizes_that_do_not():
+    """As in ciplab: a quarter of the fakes have a table of their own, sizes are noise."""
+    rng = np.random.default_rng(0)
+    labels = np.tile([0, 1], 400)
+    own = (labels == 0) & (rng.random(800) < 0.3)
+    kinds = np.array([["JPEG", "RGB", "b" if odd else "a"] for odd in own])
+    features = Features(
+        kinds, rng.normal(0, 1, (800, 3)), np.zeros((800, 1728)), np.zeros((800, 64))
+    )
+    train, val, test = np.arange(300), np.arange(300, 500), np.arange(500, 800)
+    control = fit("header", features[train], labels[train], features[val], labels[val])
+    right = ((control(features[test]) >= 0.5) == (labels[test] == 0)).mean()
+    rule = (own[test] == (labels[test] == 0)).mean()
+    assert right == pytest.approx(rule)
