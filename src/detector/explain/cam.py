@@ -28,7 +28,7 @@ from detector.errors import UserError
 from detector.explain.layers import Place, candidates, place_of, target_layer_of
 from detector.explain.methods import METHODS, SLOW, Ablated, Logit, raw_method
 
-__all__ = ["METHODS", "SLOW", "Explainer", "normalized", "shares", "target_layer_of"]
+__all__ = ["METHODS", "SLOW", "Explainer", "normalized", "target_layer_of"]
 
 
 class Explainer:
@@ -128,9 +128,6 @@ def normalized(maps: np.ndarray) -> np.ndarray:
     """
     total = np.sum(maps, axis=(1, 2), keepdims=True, dtype=np.float64)
     return np.divide(maps, total, out=np.zeros(maps.shape), where=total > 0).astype(np.float32)
-
-
-shares = normalized
 
 
 class _Float32(nn.Module):
