@@ -53,6 +53,7 @@ def tiny(tiny_set, tmp_path):
                 "trainer.max_epochs=2",
                 "progress=none",
                 "metrics.replicates=100",
+                "heatmaps.every=0",
                 f"paths.runs={tmp_path}/runs",
                 f"paths.cache={tmp_path}/cache",
                 *overrides,

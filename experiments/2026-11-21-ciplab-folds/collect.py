@@ -77,7 +77,7 @@ def main(runs: Path) -> None:
         rows.append((order, cfg.data.split.fold, "| " + " | ".join(cells) + " |"))
     for file in sorted(runs.glob("sweeps/*/sweep.json")):
         sweep = json.loads(file.read_text())
-        for name, variant in sweep["variants"].items():
+        for name, variant in sweep.get("variants", {}).items():
             if sweep["part"] == "test" and len(variant["runs"]) == 5:
                 auroc, accuracy = (shown(variant["metrics"][k]) for k in ("auroc", "accuracy"))
                 means.append(

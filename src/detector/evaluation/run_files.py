@@ -15,6 +15,7 @@ ASIDE = (
     *("paths.", "progress", "ckpt_path", "data_root", "data.root", "data.num_workers"),
     *("data.start_method", "data.cache_gb", "data.max_pixels", "metrics.", "evaluate_test"),
     "trainer.accelerator",
+    "heatmaps.",
 )
 
 

@@ -102,6 +102,21 @@ class Explainer:
                 maps[part] = _upsampled(cells, size)
         return maps
 
+    def logits(self, images: Tensor | np.ndarray) -> np.ndarray:
+        """What the network answers, in float32 and eval mode; nothing of it changes.
+
+        Args:
+            images: As for `maps`.
+
+        Returns:
+            float32 (N, classes).
+        """
+        images = torch.as_tensor(images)
+        with _untouched(self.network) as network, torch.no_grad():
+            steps = range(0, len(images), self.batch_size)
+            parts = [_plain(images[at : at + self.batch_size].to(network.device)) for at in steps]
+            return torch.cat([network(part).cpu() for part in parts]).numpy()
+
     def layer(self, size: int) -> str:
         """Name of the layer that is explained in images of this side.
 

@@ -141,6 +141,11 @@ class Session:
         callbacks.append(
             Pictures(self.faces.index.class_names, 0.5 if threshold == "best" else threshold)
         )
+        if cfg.heatmaps.every:
+            from detector.explain.callback import Heatmaps  # seconds, which not all need
+
+            names = self.faces.index.class_names
+            callbacks.append(Heatmaps(self.folder, self.preprocess, names, **cfg.heatmaps))
         if cfg.early_stopping.patience is not None:
             callbacks.append(
                 EarlyStopping(
