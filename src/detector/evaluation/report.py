@@ -26,7 +26,9 @@ def shown(measure: Mapping | None) -> str:
     """A value with its interval, or a dash where it is undefined."""
     if measure is None or measure["value"] is None:
         return "–"
-    return f"{measure['value']:.3f} [{measure['low']:.3f}, {measure['high']:.3f}]"
+    # Adding 0 takes the sign from -0.
+    value, low, high = (round(measure[key], 3) + 0.0 for key in ("value", "low", "high"))
+    return f"{value:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def markdown(result: Mapping) -> str:

@@ -62,7 +62,7 @@ RULES = (
 
 # What may differ when a training goes on: where things lie, how long it takes, and what is done
 # with the weights afterwards.
-FREE = ("paths", "progress", "ckpt_path", "data_root", "trainer", "data", "calibration")
+FREE = ("paths", "progress", "ckpt_path", "data_root", "trainer", "data", "calibration", "heatmaps")
 RETIRED = ("metrics.threshold",)  # settings that last.ckpt of older versions may name
 FIXED_IN = {
     "data": ("batch_size",),
