@@ -70,7 +70,7 @@ def sheet_figure(
                  (CELL - 8) / width, (CELL - 8) / height)
             )  # fmt: skip
             overlay(axes, images[member], maps[member])
-            empty = "   empty map" if maps[member].max() <= 0 else ""
+            empty = " · empty" if maps[member].max() <= 0 else ""
             right = (p_fake[member] >= 0.5) == (line == 0)
             axes.text(
                 0.5, -0.04, f"p_{class_names[0]} {p_fake[member]:.2f}{empty}", size=8.5,
