@@ -165,8 +165,9 @@ def _by_features(descriptions: Sequence[Description]) -> Iterable[tuple[int, int
     words = every.view(np.uint64)
     bits = min(round(np.log2(n)) + _SPARE_BITS, 60)  # buckets stay small whatever n
     rng = np.random.default_rng(0)
-    found = []
+    hits = np.zeros(0, np.int64)
     for _ in range(_TABLES):
+        found = [hits]
         keys = np.zeros(n, np.uint64)
         for bit in rng.choice(256, bits, replace=False).tolist():
             keys = (keys << np.uint64(1)) | ((every[:, bit >> 3] >> (bit & 7)) & 1)
@@ -180,21 +181,39 @@ def _by_features(descriptions: Sequence[Description]) -> Iterable[tuple[int, int
                 distance = np.bitwise_count(words[i] ^ words[j]).sum(1)
                 keep = (distance <= _VOTE_BITS) & (owner[i] != owner[j])
                 found.append(i[keep] * n + j[keep])
-    hits = np.sort(np.concatenate(found))  # np.unique hashes, which is slower here
-    hits = hits[np.diff(hits, prepend=-1) > 0]
-    if not len(hits):
-        return []
-    i, j = hits // n, hits % n
-    often = np.bincount(np.concatenate([i, j]), minlength=n)
+        # After each table, not of all at once: many tables find the same hits again. (np.unique
+        # hashes, which is slower here.)
+        hits = np.sort(np.concatenate(found))
+        hits = hits[np.diff(hits, prepend=-1) > 0]
+    often = np.zeros(n, np.int64)
+    for start in range(0, len(hits), _CHUNK):
+        for side in np.divmod(hits[start : start + _CHUNK], n):
+            often += np.bincount(side, minlength=n)
+    # The hits are sorted by descriptor, so those of an image lie together: whole images at a time,
+    # since what follows takes several times the memory of the hits.
+    ends = np.searchsorted(hits, np.searchsorted(owner, np.arange(len(descriptions) + 1)) * n)
+    kept, begin = [(np.zeros(0, np.int64), np.zeros(0))], 0
+    for k, end in enumerate(ends.tolist()):
+        if end > begin and (end - begin >= _CHUNK or k == len(descriptions)):
+            kept.append(_votes(hits[begin:end], owner, often, len(descriptions)))
+            begin = end
+    images, weight = (np.concatenate(parts) for parts in zip(*kept, strict=True))
+    return _strongest(images, weight, len(descriptions))
+
+
+def _votes(
+    hits: np.ndarray, owner: np.ndarray, often: np.ndarray, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of images, as a * count + b, with enough hits between them, and their weight."""
+    i, j = np.divmod(hits, len(owner))
     # The hits are sorted by i, then j, and owner rises with both: one stable sort groups them.
-    images = owner[i] * len(descriptions) + owner[j]
+    images = owner[i] * count + owner[j]
     order = np.argsort(images, kind="stable")
     start = np.flatnonzero(np.diff(images[order], prepend=-1))
     votes = np.diff(start, append=len(order))
     weight = np.add.reduceat((1 / np.sqrt(often[i] * often[j]))[order], start)
-    images = images[order[start]]
     enough = (votes >= _MIN_VOTES) & (weight >= _MIN_WEIGHT)
-    return _strongest(images[enough], weight[enough], len(descriptions))
+    return images[order[start]][enough], weight[enough]
 
 
 def _by_hash(descriptions: Sequence[Description]) -> Iterable[tuple[int, int]]:
