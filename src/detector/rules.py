@@ -81,3 +81,19 @@ def check(cfg: DictConfig, rules: Mapping[str, Rule], prefix: str = "") -> None:
         if not keeps(value):
             shown = "null" if value is None else value
             raise UserError(f"{prefix}{key}={shown}: {says}")
+
+
+def flat(settings: Mapping, above: str = "") -> dict[str, object]:
+    """Settings by dotted name, lists as they are.
+
+    Args:
+        settings: A config or a part of it, plain or not; without what cannot be resolved.
+        above: What each name begins with, its dot included.
+    """
+    leaves: dict[str, object] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            leaves |= flat(value, f"{above}{key}.")
+        else:
+            leaves[f"{above}{key}"] = value
+    return leaves

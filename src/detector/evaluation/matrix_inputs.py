@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from detector import cli
 from detector.errors import UserError
 from detector.evaluation.trained import Trained, open_trained
+from detector.rules import flat
 
 
 def open_networks(ckpts: Sequence[str], runs: Path, device: str) -> dict[str, Trained]:
@@ -108,14 +109,3 @@ def _compose(entry: str, common: Mapping[str, object]) -> DictConfig:
 
 def _known() -> list[str]:
     return sorted(file.stem for file in (cli.conf_dir() / "data").glob("*.yaml"))
-
-
-def flat(node: DictConfig, above: str = "") -> dict[str, object]:
-    """Leaves by dotted path, lists as leaves."""
-    leaves = {}
-    for key, value in node.items():
-        if isinstance(value, DictConfig):
-            leaves |= flat(value, f"{above}{key}.")
-        else:
-            leaves[f"{above}{key}"] = value
-    return leaves

@@ -8,6 +8,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from detector.errors import UserError
+from detector.rules import flat
 
 CHECKPOINTS = "checkpoints"
 # Where things lie and what is measured afterwards: no part of what was trained.
@@ -77,17 +78,7 @@ def read_settings(file: Path) -> dict[str, object]:
     except Exception as error:  # PyYAML's own errors, which omegaconf lets through, have no name
         why = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"cannot use {file} ({why}): train again") from error
-    flat: dict[str, object] = {}
-
-    def spread(prefix: str, value: object) -> None:
-        if isinstance(value, dict):
-            for key, inner in value.items():
-                spread(f"{prefix}.{key}" if prefix else str(key), inner)
-        else:
-            flat[prefix] = value
-
-    spread("", plain)
-    return flat
+    return flat(plain)
 
 
 def differing(settings: Sequence[Mapping[str, object]]) -> dict[str, list]:

@@ -16,7 +16,6 @@ from detector.errors import UserError
 from detector.evaluation import measures
 from detector.evaluation.against import against_controls
 from detector.evaluation.controls import CONTROLS, fit, measure
-from detector.evaluation.matrix_inputs import flat
 from detector.evaluation.measures import Scored
 from detector.evaluation.memory import look_back
 from detector.evaluation.perturbations import choose
@@ -24,7 +23,19 @@ from detector.evaluation.robustness import robustness
 from detector.evaluation.trained import open_trained
 from detector.evaluation.write import write_evaluation
 from detector.predictor import Predictor
-from detector.rules import check, either, flag, mapping, nothing, number, one_of, text, texts, whole
+from detector.rules import (
+    check,
+    either,
+    flag,
+    flat,
+    mapping,
+    nothing,
+    number,
+    one_of,
+    text,
+    texts,
+    whole,
+)
 from detector.run import folder as run_folder
 from detector.run.card import write_card
 from detector.run.hardware import choose_device

@@ -1,6 +1,6 @@
 """What can be wrong in a training's config or in the checkpoint that it goes on from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +8,18 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from detector.data.load import DATA_RULES
 from detector.errors import UserError
-from detector.rules import check, either, flag, mapping, mappings, nothing, number, one_of, whole
+from detector.rules import (
+    check,
+    either,
+    flag,
+    flat,
+    mapping,
+    mappings,
+    nothing,
+    number,
+    one_of,
+    whole,
+)
 from detector.rules import text as text_rule
 from detector.run.hardware import ACCELERATORS, PRECISIONS
 from detector.run.optim import OPTIMIZERS, SCHEDULES
@@ -121,17 +132,7 @@ def fixed_settings(cfg: DictConfig) -> dict[str, object]:
     kept = {key: value for key, value in plain.items() if key not in FREE}
     for group, keys in FIXED_IN.items():
         kept[group] = {key: plain[group][key] for key in keys}
-    flat: dict[str, object] = {}
-
-    def spread(prefix: str, value: object) -> None:
-        if isinstance(value, Mapping):
-            for key, inner in value.items():
-                spread(f"{prefix}.{key}" if prefix else str(key), inner)
-        else:
-            flat[prefix] = value
-
-    spread("", kept)
-    return flat
+    return flat(kept)
 
 
 def check_resume(checkpoint: dict, card: dict, path: Path, max_epochs: int) -> None:

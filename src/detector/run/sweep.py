@@ -21,6 +21,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from detector.errors import UserError
+from detector.rules import flat
 from detector.run.folder import write_json
 
 log = logging.getLogger(__name__)
@@ -108,11 +109,10 @@ class Job:
         Raises:
             UserError: A default in conf/ has changed since.
         """
-        from detector.evaluation.matrix_inputs import flat
         from detector.evaluation.run_files import differing, read_settings
 
         then = read_settings(self.run / "config.yaml")
-        now = flat(OmegaConf.create(OmegaConf.to_container(cfg, resolve=True)))
+        now = flat(OmegaConf.to_container(cfg, resolve=True))
         if then.get("data.root") != now.get("data.root"):
             log.warning("%s was trained on %s", self.run, then.get("data.root"))
         if other := differing([then, now]):
