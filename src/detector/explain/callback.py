@@ -4,12 +4,14 @@ import logging
 import time
 from pathlib import Path
 
+import cv2
 import lightning as L
 import numpy as np
 from lightning.pytorch.callbacks import Callback
 
 from detector.data.datamodule import FaceData
 from detector.data.preprocess import Preprocess
+from detector.errors import UserError
 from detector.evaluation.calibration import probabilities
 from detector.explain.cam import Explainer
 from detector.explain.sheet import sheet_figure
@@ -19,13 +21,16 @@ log = logging.getLogger(__name__)
 
 FOLDER = "heatmaps"
 EXPLAINED = 0  # fake: what spoke for it, in real images too
+# What may go wrong with files, networks or memory: no reason to lose a training.
+FAILS = (UserError, OSError, ImportError, RuntimeError, cv2.error)
 
 
 class Heatmaps(Callback):
     """Draws the same images before the first epoch, after every n-th, and after the last.
 
     PNGs go to `heatmaps/` in the run, and to TensorBoard. Weights, gradients, modes and random
-    numbers of the training stay as they are.
+    numbers of the training stay as they are. Where a sheet cannot be drawn, that is logged, there
+    are no more, and the training goes on. `average.write_average` makes the mean heatmaps.
 
     Args:
         folder: Of the run.
@@ -48,34 +53,44 @@ class Heatmaps(Callback):
     ) -> None:
         self.folder, self.preprocess, self.class_names = folder / FOLDER, preprocess, class_names
         self.every, self.images, self.method = every, images, method
-        self.spent, self.started, self.sheets = 0.0, 0.0, 0
+        self.spent, self.started, self.sheets, self.epochs = 0.0, 0.0, 0, 0
         self._explainer: Explainer | None = None
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.started = time.monotonic()
         if self.every and trainer.current_epoch == 0:
-            self._draw(trainer, pl_module, 0)
+            self._try_to_draw(trainer, pl_module, 0)
 
     # The hook after validation, where weights are those that were measured.
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         epoch = trainer.current_epoch + 1
         last = epoch == trainer.max_epochs or trainer.should_stop
+        self.epochs += 1
         if self.every and (epoch % self.every == 0 or last):
-            self._draw(trainer, pl_module, epoch)
+            self._try_to_draw(trainer, pl_module, epoch)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         whole = time.monotonic() - self.started
-        if self.sheets and whole > 0:
+        if self.sheets and self.epochs and whole > 0:
             log.info(
-                "heatmaps: %d sheets in %.1f s, %.1f %% of the training",
-                self.sheets, self.spent, 100 * self.spent / whole,
+                "heatmaps: %d sheets of %.2f s, %.1f %% of the training; an epoch took %.1f s",
+                self.sheets, self.spent / self.sheets, 100 * self.spent / whole,
+                (whole - self.spent) / self.epochs,
             )  # fmt: skip
+
+    def _try_to_draw(self, trainer: L.Trainer, pl_module: L.LightningModule, epoch: int) -> None:
+        begun = time.monotonic()
+        try:
+            self._draw(trainer, pl_module, epoch)
+        except FAILS as error:
+            self.every = 0
+            log.warning("no more heatmaps, the training goes on: %s", in_one_line(error))
+        self.spent += time.monotonic() - begun
 
     def _draw(self, trainer: L.Trainer, pl_module: L.LightningModule, epoch: int) -> None:
         data = trainer.datamodule
         if not isinstance(data, FaceData):
             return
-        begun = time.monotonic()
         rows = chosen_rows(data.rows["val"], data.labels, self.images)
         images = np.stack([np.asarray(data.pixels[int(row)]) for row in rows])
         if self._explainer is None:
@@ -93,10 +108,14 @@ class Heatmaps(Callback):
         if (writer := tensorboard(trainer)) is not None:
             writer.add_figure("val/heatmaps", figure, trainer.global_step, close=False)
         self.sheets += 1
-        self.spent += time.monotonic() - begun
 
 
 def chosen_rows(rows: np.ndarray, labels: np.ndarray, each: int) -> np.ndarray:
     """The first images of each class in an order that depends on nothing but their number."""
     order = np.random.default_rng(0).permutation(rows)
     return np.concatenate([order[labels[order] == label][:each] for label in (0, 1)])
+
+
+def in_one_line(error: Exception) -> str:
+    """The first line of what an error says, or its kind."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

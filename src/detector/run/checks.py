@@ -51,6 +51,7 @@ RULES = (
         "calibration.unsure": number(0, 0.99),
         "heatmaps.every": whole(0),
         "heatmaps.images": whole(1, 16),
+        "heatmaps.mean_images": whole(0),
         "heatmaps.method": one_of("gradcam", "gradcam++", "hirescam", "layercam"),
         "metrics.replicates": whole(100, 10**6),
         "trainer.max_epochs": whole(1),

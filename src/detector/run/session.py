@@ -30,7 +30,7 @@ from detector.run.curves import gap_opened, plot_curves
 from detector.run.finish import hyperparameters, predict_parts, write_results
 from detector.run.hardware import choose_hardware
 from detector.run.history import History
-from detector.run.pictures import Pictures
+from detector.run.pictures import Pictures, tensorboard
 from detector.run.progress import bar, choose_progress
 from detector.run.report import table, where_next
 
@@ -144,8 +144,9 @@ class Session:
         if cfg.heatmaps.every:
             from detector.explain.callback import Heatmaps  # seconds, which not all need
 
+            options = {key: cfg.heatmaps[key] for key in ("every", "images", "method")}
             names = self.faces.index.class_names
-            callbacks.append(Heatmaps(self.folder, self.preprocess, names, **cfg.heatmaps))
+            callbacks.append(Heatmaps(self.folder, self.preprocess, names, **options))
         if cfg.early_stopping.patience is not None:
             callbacks.append(
                 EarlyStopping(
@@ -293,7 +294,29 @@ class Session:
         write_card(self.folder, self.runs)
         for logger in self.trainer.loggers:
             logger.log_hyperparams(*hyperparameters(self.cfg, metrics))
+        self._mean_heatmaps(predictor)  # after everything that must not be lost
+        for logger in self.trainer.loggers:
             logger.finalize("success")
         images = Path(self.faces.index.root)
         log.info("\n%s\n\n%s", table(metrics), where_next(self.folder, self.runs, images))
         return metrics | {"folder": str(self.folder)}
+
+    def _mean_heatmaps(self, predictor: Predictor) -> None:
+        options = self.cfg.heatmaps
+        if not (options.every and options.mean_images):
+            return
+        from detector.explain.average import write_average  # seconds, which not all need
+
+        write_average(
+            self.folder,
+            predictor,
+            self.pixels,
+            self.faces,
+            images=options.mean_images,
+            method=options.method,
+            epoch=self.checkpoints.best_epoch,
+            replicates=self.cfg.metrics.replicates,
+            seed=self.cfg.seed,
+            writer=tensorboard(self.trainer),
+            step=self.trainer.global_step,
+        )
