@@ -1,5 +1,6 @@
 """The command from a picture's name to its panel, on a training of a second."""
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -142,3 +143,80 @@ def test_a_file_alone_that_is_no_picture(trained, tmp_path):
     bad.write_bytes(b"")
     with pytest.raises(UserError, match=r"b\.jpg: "):
         gradcam(compose(trained, bad))
+
+
+def scorecard(trained, *overrides):
+    return gradcam(
+        cli.compose(
+            "gradcam",
+            [
+                "mode=scorecard", "progress=none", "gradcam.device=cpu", "scorecard.images=8",
+                "scorecard.replicates=50", "scorecard.steps=2", "scorecard.grid=2",
+                "scorecard.road_images=1", "scorecard.stages=2", "scorecard.random_networks=1",
+                f"paths.runs={trained[0].parents[2]}", f"paths.cache={trained[0].parents[3]}/cache",
+                *overrides,
+            ],
+        )
+    )  # fmt: skip
+
+
+def test_a_scorecard_is_of_pictures_that_were_not_trained_on(trained):
+    found = scorecard(trained, "scorecard.part=unseen", "scorecard.images=100")
+    folder, parts = Path(found["folder"]), split_of(trained)
+    with open(folder / "scorecard.csv", newline="") as file:
+        lines = list(csv.DictReader(file))
+    measured = {line["path"] for line in lines}
+    assert measured == {name for name, part in parts.items() if part != "train"}
+    assert found["n"] == len(measured) and found["left_out_as_trained_on"] == 56
+    assert {line["method"] for line in lines} >= {"gradcam", "occlusion"}
+    kept = json.loads((folder / "scorecard.json").read_text())
+    assert kept == {key: value for key, value in found.items() if key != "folder"}
+    text = (folder / "scorecard.md").read_text()
+    assert "56 pictures of its training were left out" in text
+    assert "What was edited in these pictures is not known" in text
+    assert Image.open(folder / "scorecard.png").size == (1400, 900)
+
+
+def test_a_scorecard_repeats_itself(trained):
+    first, second = (scorecard(trained) for _ in range(2))
+    for found in (first, second):
+        del found["folder"], found["seconds"]
+    assert first == second
+    assert sum(first["n_of_class"]) == first["n"] <= 8
+
+
+def test_the_scorecard_of_random_weights_is_called_so(trained):
+    found = scorecard(trained, "scorecard.untrained=true")
+    assert found["network"].endswith("untrained") and found["trained_on"] == "random weights"
+    assert "has learnt nothing" in (Path(found["folder"]) / "scorecard.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "overrides, says",
+    [
+        (["scorecard.methods=[lime]"], "there is no lime; choose among gradcam"),
+        (["scorecard.methods=[]"], "name at least one"),
+        (["gradcam.explain=predicted"], "a scorecard is of the evidence for one class"),
+        (["scorecard.grid=64"], "the network sees 32 pixels a side"),
+        (["scorecard.part=train"], "it was trained on all of them"),
+        (["scorecard.images=0"], "scorecard.images=0"),
+        (["image=a.jpg"], "image=a.jpg"),
+        (["mode=movie"], "mode=movie: choose picture or scorecard"),
+        (["mode=picture"], "which picture\\? image="),
+    ],
+)
+def test_a_scorecard_that_cannot_be_made_says_why(trained, overrides, says):
+    with pytest.raises(UserError, match=says) as caught:
+        scorecard(trained, *overrides)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_picture_is_looked_up_in_the_set_that_was_named(trained, tmp_path):
+    other = tmp_path / "other" / "fake"
+    other.mkdir(parents=True)
+    shutil.copy(trained[1] / "real" / "real_001.png", other / "fake_003.png")
+    (tmp_path / "other" / "real").mkdir()
+    shutil.copy(trained[1] / "real" / "real_002.png", tmp_path / "other" / "real")
+    named = ["data=folder", f"data.root={tmp_path}/other", "data.name=mine"]
+    (one,) = gradcam(compose(trained, "fake_003.png", *named))["pictures"]
+    assert one["set"] == "mine" and one["path"] == str(other / "fake_003.png")

@@ -108,9 +108,8 @@ class Predictor:
         except UserError as error:
             raise UserError(f"{source}: {error}; the file was altered") from error
         self.device = torch.device(device)
-        network = build_network(
-            **card["network"], size=self.preprocess.size, classes=len(self.class_names)
-        )
+        self._built_as = dict(card["network"])
+        network = self._build()
         try:
             network.load_state_dict(checkpoint["state_dict"])
         except (RuntimeError, AttributeError) as error:
@@ -118,7 +117,9 @@ class Predictor:
                 f"{source}: the weights do not fit {card['network']['name']} at"
                 f" {self.preprocess.size} px; the file was altered"
             ) from error
-        self.network = network.float().eval().to(self.device)
+        # The layout that convolutions prefer, but for MPS: half the time on a CPU.
+        self._layout = torch.contiguous_format if self.device.type == "mps" else torch.channels_last
+        self.network = network.float().eval().to(self.device, memory_format=self._layout)
 
     @classmethod
     def load(cls, path: Path | str, device: str = "cpu") -> "Predictor":
@@ -128,6 +129,25 @@ class Predictor:
             UserError: The file is missing, foreign or damaged.
         """
         return cls(read_checkpoint(path), str(path), device)
+
+    def _build(self) -> torch.nn.Module:
+        return build_network(
+            **self._built_as, size=self.preprocess.size, classes=len(self.class_names)
+        )
+
+    def untrained(self, seed: int) -> torch.nn.Module:
+        """The same network with the random weights that a training would begin with.
+
+        Args:
+            seed: Of the weights; the caller's random numbers are not disturbed.
+
+        Returns:
+            In eval mode, on the predictor's device.
+        """
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = self._build()
+        return network.float().eval().to(self.device, memory_format=self._layout)
 
     @property
     def score_name(self) -> str:
@@ -196,7 +216,8 @@ class Predictor:
         return np.concatenate(results) if results else np.zeros(0)
 
     def _margins(self, batch: list[np.ndarray]) -> np.ndarray:
-        images = torch.from_numpy(self.preprocess.normalize(np.stack(batch))).to(self.device)
+        images = torch.from_numpy(self.preprocess.normalize(np.stack(batch)))
+        images = images.to(self.device, memory_format=self._layout)
         with torch.inference_mode():
             # On the CPU in double precision: MPS has none.
             logits = self.network(images).cpu().double()

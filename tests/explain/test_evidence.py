@@ -9,12 +9,14 @@ from sklearn.metrics import roc_auc_score
 
 from detector.errors import UserError
 from detector.evaluation.compare import holm
+from detector.evaluation.intervals import wilson
 from detector.explain.evidence import (
     edited_auroc,
     in_words,
     lift,
     looked_at,
     mean_share,
+    mean_value,
     sign_flips,
 )
 from detector.explain.regions import REGIONS
@@ -252,3 +254,26 @@ def test_what_does_not_fit_is_refused():
         looked_at(np.ones((3, 2)), {}, np.arange(3), names=("a", "b"), **DRAWN)
     with pytest.raises(UserError, match="of one shape"):
         looked_at(np.ones((3, 2)), {"u": np.ones((2, 2))}, np.arange(3), names="ab", **DRAWN)
+
+
+def test_a_mean_of_correlations_keeps_within_what_was_seen():
+    values = np.array([-0.2, 0.1, 0.4, np.nan, 0.3])
+    found = mean_value(values, np.arange(5), scale=(-1, 1), **DRAWN)
+    assert found["value"] == pytest.approx(np.nanmean(values))
+    assert -0.2 <= found["low"] < found["value"] < found["high"] <= 0.4
+    assert (found["n"], found["n_undefined"]) == (4, 1)
+
+
+@pytest.mark.parametrize("value", [-1.0, 0.0, 0.25])
+def test_a_mean_of_equal_values_has_an_interval_too(value):
+    found = mean_value(np.full(30, value), np.arange(30), scale=(-1, 1), **DRAWN)
+    # Wilson's share of the unseen, at either end of the scale.
+    share = wilson(0, 30)[1]
+    assert found["value"] == pytest.approx(value)
+    assert found["low"] == pytest.approx(value - share * (value + 1))
+    assert found["high"] == pytest.approx(value + share * (1 - value))
+
+
+def test_a_mean_of_nothing_is_none():
+    found = mean_value(np.full(3, np.nan), np.arange(3), scale=(-1, 1), **DRAWN)
+    assert (found["value"], found["low"], found["high"]) == (None, None, None)

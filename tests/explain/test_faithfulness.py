@@ -126,3 +126,18 @@ def test_rank_correlation_is_scipys():
         wanted = spearmanr(a[k].ravel(), b[k].ravel()).statistic
         assert found[k] == pytest.approx(wanted)
     assert np.isnan(found[3])
+
+
+def test_what_is_filled_in_knows_nothing_of_what_was_taken_out(monkeypatch):
+    """Neither in full nor, as large pictures are, from cells of several pixels."""
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 255, (64, 64, 3)).astype(np.uint8)
+    gone = np.zeros((64, 64), bool)
+    gone[11:40, 17:45] = True
+    other = np.where(gone[..., None], 255 - image, image)
+    for side in (16, 20, 64):
+        monkeypatch.setattr(f, "ROAD_SIDE", side)
+        filled = f._filled(image, gone, 0)
+        np.testing.assert_array_equal(filled, f._filled(other, gone, 0))
+        np.testing.assert_array_equal(filled[~gone], image[~gone])
+        assert filled[gone].std() < image[gone].std() / 2

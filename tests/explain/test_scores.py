@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from sklearn.metrics import roc_auc_score
 
 from detector.errors import UserError
 from detector.explain.regions import REGIONS
@@ -12,6 +13,7 @@ from detector.explain.scores import (
     area_shares,
     center_gaussian,
     means_of_others,
+    pixel_auroc,
     pointing_game,
     region_areas,
     region_masks,
@@ -189,3 +191,17 @@ def test_no_image_is_no_error():
     assert shares(none, none > 0).shape == pointing_game(none, none > 0).shape == (0,)
     assert region_shares(none, none.astype(np.int8)).shape == (0, len(REGIONS))
     assert shares_of_others(none, none > 0).shape == (0,)
+
+
+@pytest.mark.parametrize("levels", [2, 5, 10**6])
+def test_the_auroc_of_pixels_is_scikit_learns(levels):
+    rng = np.random.default_rng(levels)
+    maps = rng.integers(0, levels, (5, 9, 9)).astype(np.float32)
+    masks = rng.random((5, 9, 9)) < 0.3
+    masks[2], masks[3], maps[4] = False, True, 0
+    found = pixel_auroc(maps, masks)
+    wanted = [roc_auc_score(m.ravel(), x.ravel()) for m, x in zip(masks[:2], maps[:2], strict=True)]
+    np.testing.assert_allclose(found[:2], wanted)
+    assert np.isnan(found[2:]).all()  # nothing edited, everything, an empty map
+    one = pixel_auroc(maps[0], masks[:2])
+    assert one[1] == pytest.approx(roc_auc_score(masks[1].ravel(), maps[0].ravel()))

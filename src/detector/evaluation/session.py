@@ -9,12 +9,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from detector import cli
 from detector.data.cache import load_pixels
-from detector.data.index import Index
 from detector.data.load import FaceSet, load_set
 from detector.data.split import PARTS
 from detector.errors import UserError
 from detector.evaluation import measures
 from detector.evaluation.against import against_controls
+from detector.evaluation.chosen import choose_set
 from detector.evaluation.controls import CONTROLS, fit, measure
 from detector.evaluation.measures import Scored
 from detector.evaluation.memory import look_back
@@ -22,12 +22,10 @@ from detector.evaluation.perturbations import choose
 from detector.evaluation.robustness import robustness
 from detector.evaluation.trained import open_trained
 from detector.evaluation.write import write_evaluation
-from detector.predictor import Predictor
 from detector.rules import (
     check,
     either,
     flag,
-    flat,
     mapping,
     nothing,
     number,
@@ -85,46 +83,19 @@ class Evaluation:
         self.trained = open_trained(
             cfg.ckpt, self.runs, choose_device(self.options.device, "evaluate.device")
         )
-        self.data = self._chosen()
+        chosen = choose_set(
+            "evaluate", cfg.data, self.trained, self.cache, bar(self.progress, "preparing the set")
+        )
+        self.data, self.faces, self.known = chosen.data, chosen.faces, chosen.known
+        self.parts = chosen.parts
         plain = OmegaConf.to_container(cfg, resolve=True)
         data = OmegaConf.to_container(self.data, resolve=True)
         self.cfg = OmegaConf.create(plain | {"data": data})  # as it is written down
-        self._check_normalizer(self.data)
-        self.faces = self._load(self.data)
-        check_meaning(self.trained.predictor, self.faces.index)
         self._columns()  # what is wrong is said before anything is scored
-        self.known = look_back(self.trained, self.faces.index)
-        # Of its own set, the split that its run wrote down: today's would mix in its training.
-        self.parts = self.known.parts if self.known.own else self.faces.parts
         wanted = self.options.part
         self.rows = np.flatnonzero((self.parts == wanted) | (wanted == "all"))
         if not len(self.rows):
             raise UserError(f"{self.data.name} has no {wanted} part here: evaluate.part=all")
-
-    def _chosen(self) -> DictConfig:
-        """Settings of the set: those of data=, or the network's own with what was overridden."""
-        if "name" in self.cfg.data:
-            return self.cfg.data
-        if self.trained.data is None:
-            raise UserError(
-                f"{self.trained.checkpoint} lies in no run folder, so the set that it was trained"
-                " on is not known: choose one with data="
-            )
-        usual = flat(cli.compose("evaluate", []).data)
-        own = self.trained.data.copy()
-        for key, value in flat(self.cfg.data).items():
-            if usual.get(key) != value:
-                OmegaConf.update(own, key, value, force_add=True)
-        return own
-
-    def _check_normalizer(self, data: DictConfig) -> None:
-        asked, own = data.get("normalize"), self.trained.predictor.preprocess.normalizer
-        if asked is not None and (own is None or dict(asked) != asdict(own)):
-            learnt = "without one" if own is None else f"with {asdict(own)}"
-            raise UserError(
-                f"data.normalize: the network was trained {learnt} and sees every file that way;"
-                " leave it out"
-            )
 
     def _load(self, data: DictConfig) -> FaceSet:
         return load_set(
@@ -259,13 +230,3 @@ class Evaluation:
             fitted = fit(name, features["train"], labels["train"], features["val"], labels["val"])
             scores[name] = fitted(target)
         return scores
-
-
-def check_meaning(predictor: Predictor, index: Index) -> None:
-    """Refuses a set whose classes are not those that the network tells apart."""
-    told, there = predictor.class_names, tuple(index.class_names)
-    if told != there:
-        raise UserError(
-            f"the network tells {' and '.join(told)} apart, {index.name} has {' and '.join(there)}:"
-            f" choose another data=, or name its classes with data.classes={{{told[0]}:[..],..}}"
-        )

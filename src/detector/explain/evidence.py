@@ -52,6 +52,45 @@ def mean_share(values: np.ndarray, groups: np.ndarray, *, replicates: int, seed:
     return found | {"n": len(groups), "n_undefined": missing}
 
 
+def mean_value(
+    values: np.ndarray,
+    groups: np.ndarray,
+    *,
+    scale: tuple[float, float],
+    replicates: int,
+    seed: int,
+) -> dict:
+    """Mean of correlations or of differences, with a 95 % interval.
+
+    Pictures of a kind that the sample lacks are taken to score like the extremes that were seen;
+    the ends of the scale, at which no real picture lies, would drown the interval. Only where all
+    values are the same are they taken.
+
+    Args:
+        values: float (N,) within the scale, NaN where undefined.
+        groups: (N,) group of each image.
+        scale: The least and the most that a value can be.
+        replicates: Of the bootstrap.
+        seed: Of the bootstrap.
+
+    Returns:
+        As `mean_share`.
+
+    Raises:
+        UserError: The lengths differ.
+    """
+    values = np.asarray(values, np.float64)
+    known = values[~np.isnan(values)]
+    low, high = (known.min(), known.max()) if len(known) else scale
+    if high - low < 1e-9:
+        low, high = scale
+    found = mean_share((values - low) / (high - low), groups, replicates=replicates, seed=seed)
+    ends = ("value", "low", "high")
+    return found | {
+        key: None if found[key] is None else float(low + (high - low) * found[key]) for key in ends
+    }
+
+
 def lift(
     values: np.ndarray, control: np.ndarray, groups: np.ndarray, *, replicates: int, seed: int
 ) -> dict:

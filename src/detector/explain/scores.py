@@ -154,6 +154,34 @@ def pointing_game(maps: np.ndarray, masks: np.ndarray, tolerance: float = 0.0) -
     return found
 
 
+def pixel_auroc(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """Whether pixels inside the mask have more of the map than those outside.
+
+    Args:
+        maps: float (N, S, S), or (S, S) for one that stands for all.
+        masks: bool (N, S, S).
+
+    Returns:
+        float64 (N,) in [0, 1], the AUROC over the pixels of each picture, ties counting half; NaN
+        where the map is zero, or the mask empty or all of the picture.
+
+    Raises:
+        UserError: As for `shares`.
+    """
+    from scipy.stats import rankdata
+
+    masks = _masks(masks)
+    maps = _maps(maps, masks.shape)
+    found = np.full(len(masks), np.nan)
+    for i, (one, mask) in enumerate(zip(maps, masks, strict=True)):
+        inside = int(mask.sum())
+        outside = mask.size - inside
+        if one.max() > 0 and inside and outside:
+            ranks = rankdata(one.ravel())[mask.ravel()]
+            found[i] = (ranks.sum() - inside * (inside + 1) / 2) / (inside * outside)
+    return found
+
+
 def region_shares(maps: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Share of each map in each region of the face.
 

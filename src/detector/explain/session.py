@@ -16,7 +16,7 @@ from detector.explain.panel import density, panel_figure
 from detector.explain.regions import REGIONS, Placed, regions_of_image
 from detector.explain.scores import region_areas, region_shares
 from detector.predictor import Predictor
-from detector.rules import check, either, flag, nothing, one_of, text
+from detector.rules import Rule, check, either, flag, mapping, nothing, one_of, text
 from detector.run import folder as run_folder
 from detector.run.hardware import choose_device
 from detector.run.progress import bar, choose_progress
@@ -24,48 +24,49 @@ from detector.run.progress import bar, choose_progress
 log = logging.getLogger(__name__)
 
 RULES = {
-    "image": either(text, (lambda v: isinstance(v, (int, float)), "a name")),
+    "data": mapping,
+    "paths": mapping,
+    "paths.runs": text,
+    "paths.cache": text,
     "ckpt": either(nothing, text),
+    "gradcam": mapping,
     "gradcam.method": one_of(*METHODS),
     "gradcam.explain": text,
     "gradcam.target_layer": either(nothing, text),
     "gradcam.regions": flag,
     "gradcam.device": one_of("auto", "cpu", "cuda", "mps"),
 }
+OF_PICTURES = {"image": either(text, (lambda v: isinstance(v, (int, float)), "a name"))}
 PREDICTED = "predicted"
 
 
-class Explanation:
-    """One call of the command; the constructor checks it all.
+class Opened:
+    """What both modes of the command begin with.
 
     Args:
         cfg: As `conf/gradcam.yaml` composes it.
+        rules: What the mode asks of its own settings.
 
     Raises:
-        UserError: The config, the checkpoint or the picture is unusable.
+        UserError: The config or the checkpoint is unusable.
     """
 
-    def __init__(self, cfg: DictConfig) -> None:
-        check(cfg, RULES)
+    def __init__(self, cfg: DictConfig, rules: Mapping[str, Rule]) -> None:
+        check(cfg, RULES | rules)
         self.cfg, self.options = cfg, cfg.gradcam
         self.progress, _ = choose_progress(cfg.progress)
         self.runs = Path(cfg.paths.runs).expanduser().resolve()
         self.trained = open_trained(
             cfg.ckpt, self.runs, choose_device(self.options.device, "gradcam.device")
         )
-        predictor = self.trained.predictor
-        self.explained = self._class(self.options.explain, predictor)
-        self.explainer = Explainer(
-            predictor.network, self.options.method, self.options.target_layer
-        )
-        sets = known_sets(self.trained.data, str(cfg.data_root))
-        self.pictures = look_up(str(cfg.image), sets)
-        if len(self.pictures) > 1 and not Path(str(cfg.image)).expanduser().is_dir():
-            names = ", ".join(picture.name for picture in self.pictures)
-            raise UserError(
-                f"{self.pictures[0].set} has {len(self.pictures)} pictures {cfg.image}: give the"
-                f" path of one ({names} below {_root(self.pictures[0])})"
-            )
+        self.explained = self._class(self.options.explain, self.trained.predictor)
+
+    def new_folder(self, name: str) -> Path:
+        """A folder for the results, with the config and where they come from."""
+        folder = run_folder.new_folder(self.runs, name, kind="gradcam")
+        run_folder.write_config(folder, self.cfg)
+        run_folder.write_provenance(folder, run_folder.provenance({}))
+        return folder
 
     def _class(self, asked: str, predictor: Predictor) -> int | None:
         names = dict(zip(predictor.class_names, (0, 1), strict=False))
@@ -77,11 +78,41 @@ class Explanation:
             raise UserError(f"gradcam.explain={asked}: choose one of {known}")
         return names[asked]
 
+
+class Explanation(Opened):
+    """One call of the command for pictures; the constructor checks it all.
+
+    Args:
+        cfg: As `conf/gradcam.yaml` composes it.
+
+    Raises:
+        UserError: The config, the checkpoint or the picture is unusable.
+    """
+
+    def __init__(self, cfg: DictConfig) -> None:
+        if cfg.image is None:
+            raise UserError(
+                "which picture? image=easy_107_1011.jpg, a path or a folder; mode=scorecard"
+                " measures the heatmaps of a whole set"
+            )
+        super().__init__(cfg, OF_PICTURES)
+        self.explainer = Explainer(
+            self.trained.predictor.network, self.options.method, self.options.target_layer
+        )
+        # Of a set that was named nothing but that set is meant.
+        named = "name" in cfg.data
+        sets = [cfg.data] if named else known_sets(self.trained.data, str(cfg.data_root))
+        self.pictures = look_up(str(cfg.image), sets)
+        if len(self.pictures) > 1 and not Path(str(cfg.image)).expanduser().is_dir():
+            names = ", ".join(picture.name for picture in self.pictures)
+            raise UserError(
+                f"{self.pictures[0].set} has {len(self.pictures)} pictures {cfg.image}: give the"
+                f" path of one ({names} below {_root(self.pictures[0])})"
+            )
+
     def run(self) -> dict:
         """Writes a panel and a JSON a picture; returns what `detector.gradcam.gradcam` does."""
-        folder = run_folder.new_folder(self.runs, self.trained.name, kind="gradcam")
-        run_folder.write_config(folder, self.cfg)
-        run_folder.write_provenance(folder, run_folder.provenance({}))
+        folder = self.new_folder(self.trained.name)
         done, failed, used = [], [], set()
         move = bar(self.progress, "explaining")
         for at, picture in enumerate(self.pictures, 1):
