@@ -1,4 +1,4 @@
-"""Maps against planted evidence, the library, closed forms, and the states of a training."""
+"""Maps against the library, closed forms, and the states of a training."""
 
 import copy
 import warnings
@@ -40,52 +40,6 @@ def planted(count: int, corners: list[int | None], size: int = SIZE) -> torch.Te
             top, left = (size // 8 + size // 2 * side for side in divmod(corner, 2))
             image[:, top : top + size // 4, left : left + size // 4] += 2
     return images
-
-
-def shares_of_quadrants(maps: np.ndarray) -> np.ndarray:
-    """(N, 4)."""
-    half = maps.shape[-1] // 2
-    return normalized(maps).reshape(-1, 2, half, 2, half).sum((2, 4)).reshape(-1, 4)
-
-
-@torch.no_grad()
-def watch_brightness(network: nn.Module) -> nn.Module:
-    """Give a small network weights with which logit 0 is the mean of bright cells, 1 less it.
-
-    Channel 0 is the brightness above 1 and goes through; the dense layers read no other.
-    """
-    convolutions = [m for m in network.features.modules() if isinstance(m, nn.Conv2d)]
-    for convolution in convolutions:
-        convolution.weight[0] = 0
-        convolution.weight[0, 0, 1, 1] = 1
-    norms = [m for m in network.features.modules() if isinstance(m, nn.BatchNorm2d)]
-    (norms or convolutions)[0].bias[0] = -1
-    if not norms:
-        for convolution in convolutions[1:]:
-            convolution.bias[0] = 0
-    dense = [m for m in network.classifier.modules() if isinstance(m, nn.Linear)]
-    for layer in dense:
-        layer.weight.zero_()
-        layer.bias.zero_()
-        layer.weight[0, 0] = 1
-    cells = dense[0].in_features // convolutions[-1].out_channels
-    dense[0].weight[0, :cells] = 1 / cells
-    dense[-1].weight[1, 0] = -1
-    return network.eval()
-
-
-@pytest.mark.parametrize("name", SMALL)
-def test_small_networks_find_a_patch_in_every_corner(name):
-    network = watch_brightness(small(name))
-    images = planted(5, [0, 1, 2, 3, None])
-    with torch.no_grad():
-        logits = network(images)[:, 0]
-    assert (logits[:4] > 0.01).all() and logits[4] == 0  # the patch decides
-    for method in CHEAP:
-        maps = Explainer(network, method).maps(images, 0)
-        if method != "eigencam":  # which sees channels that no logit reads
-            assert (np.diag(shares_of_quadrants(maps[:4])) > 0.5).all(), method
-            assert not maps[4].any() and not normalized(maps)[4].any()
 
 
 @pytest.fixture(scope="module")
@@ -134,20 +88,23 @@ def test_twice_the_logit_is_twice_the_map(network, images):
         np.testing.assert_allclose(loud, 2 * quiet, rtol=1e-2, atol=quiet.max() * 1e-2)
 
 
+# EigenCAM's sign and AblationCAM's weights are not the library's: each has a test below.
 @pytest.mark.parametrize("method", ["gradcam", "gradcam++", "hirescam", "layercam", "scorecam"])
-def test_shape_of_the_map_is_the_library_s(method, images):
+def test_maps_are_the_library_s_but_for_its_scaling(method, images):
     import pytorch_grad_cam
+    from pytorch_grad_cam.utils.image import scale_cam_image
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
     torch.manual_seed(0)
     network = build_network("resnet10t", size=32, classes=2).eval()
-    layer, batch = "layer3", images[:2]
-    ours = Explainer(network, method, layer).maps(batch, [1, 0])
+    with torch.no_grad():  # the library adds 1e-7 to the largest value: too little to be seen here
+        network.fc.weight.mul_(1e3)
+    batch = images[:2]
+    ours = Explainer(network, method, "layer3").maps(batch, [1, 0])
     library = getattr(pytorch_grad_cam, METHODS[method])(network, [network.layer3])
     theirs = library(batch, [ClassifierOutputTarget(1), ClassifierOutputTarget(0)])
-    low, high = ours.min((1, 2), keepdims=True), ours.max((1, 2), keepdims=True)
     assert theirs.max() > 0.9
-    np.testing.assert_allclose((ours - low) / (high - low), theirs, atol=1e-3)
+    np.testing.assert_allclose(scale_cam_image(ours), theirs, atol=2e-6)
 
 
 def test_eigencam_is_the_library_s_but_for_the_sign(network, images):
@@ -385,7 +342,11 @@ def test_small_images_are_explained_at_an_earlier_layer():
     explainer = Explainer(network)
     images = planted(4, [0, 1, 2, 3], 32)
     maps = np.concatenate([explainer.maps(images, of_class) for of_class in (0, 1)])
-    assert explainer.layer(32) == "features.4.1" and maps.any()  # one alone may be empty
+    assert explainer.layer(32) == "features.2.1" and maps.any()  # one alone may be empty
+    for size, layer in {64: "features.3.1", 128: "features.4.1", 224: "features.5.1"}.items():
+        assert Explainer(small("cnn6", size)).layer(size) == layer
+    resnet = Explainer(build_network("resnet18", size=64, classes=2))
+    assert [resnet.layer(size) for size in (64, 128)] == ["layer3", "layer4"]
     with pytest.raises(UserError, match="a single cell there at 32 px"):
         Explainer(network, target_layer="features.5.1").maps(planted(1, [0], 32))
 

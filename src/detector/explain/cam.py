@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from detector.errors import UserError
-from detector.explain.layers import Place, candidates, place_of, target_layer_of
+from detector.explain.layers import Place, candidates, first_fine, place_of, target_layer_of
 from detector.explain.methods import METHODS, SLOW, Ablated, Logit, raw_method
 
 __all__ = ["METHODS", "SLOW", "Explainer", "normalized", "target_layer_of"]
@@ -41,7 +41,7 @@ class Explainer:
         network: Images (N, 3, S, S) to logits (N, classes), in any mode and precision.
         method: A name in `METHODS`.
         target_layer: Dotted name of the layer whose cells are explained; None takes
-            `target_layer_of`, or an earlier one where a small image leaves that a single cell.
+            `target_layer_of`, or an earlier one where a small image leaves that few cells.
         batch_size: Images that go through the network at once.
 
     Raises:
@@ -191,7 +191,7 @@ def _untouched(network: nn.Module) -> Iterator[_Float32]:
 
 
 def _find(network: _Float32, names: list[str], size: int) -> tuple[Place, int]:
-    """The first of these layers that has more than one cell, and the number of classes."""
+    """Which of these layers is explained, and the number of classes."""
     seen: dict[str, list] = {name: [] for name in names}
     hooks = [
         network.network.get_submodule(name).register_forward_hook(
@@ -205,10 +205,10 @@ def _find(network: _Float32, names: list[str], size: int) -> tuple[Place, int]:
     finally:
         for hook in hooks:
             hook.remove()
-    for name, outputs in seen.items():
-        place = place_of(network.network, name, outputs)
-        if place.side > 1:
-            return place, logits.shape[-1]
+    places = (place_of(network.network, *each) for each in seen.items())
+    place = first_fine(network.network, places)
+    if place.side > 1:
+        return place, logits.shape[-1]
     raise UserError(
         f"target_layer={names[0]}: {type(network.network).__name__} has a single cell there at"
         f" {size} px; name an earlier layer with target_layer="
