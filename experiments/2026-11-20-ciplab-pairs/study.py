@@ -19,8 +19,8 @@ import numpy as np
 from PIL import Image
 from planting import CHANGES
 
-from detector.data import nearcopies
 from detector.data.alignment import overlay
+from detector.data.candidates import by_features
 from detector.data.nearcopies import WORK_PX, Description, describe, find_pairs
 from detector.evaluation.intervals import wilson
 
@@ -75,8 +75,8 @@ def pairs() -> None:
     descriptions = described(files)
     found = {(p.a, p.b): p for p in find_pairs(descriptions)}
     # Candidates with less support than the search asks for: what lies below the thresholds?
-    nearcopies._MIN_WEIGHT = 0.5
-    near = {tuple(sorted(pair)) for pair in nearcopies._by_features(descriptions)}
+    weak = by_features((d.descriptors for d in descriptions), min_weight=0.5)
+    near = {tuple(sorted(pair)) for pair in weak.tolist()}
     rows = []
     for a, b in sorted(near | set(found)):
         laid = overlay(descriptions[a], descriptions[b], WORK_PX)
@@ -272,7 +272,7 @@ def scaling() -> None:
     rows = []
     for n in (len(mixed) // 4, len(mixed) // 2, len(mixed)):
         started = time.perf_counter()
-        candidates = len(list(nearcopies._by_features(mixed[:n])))
+        candidates = len(by_features(d.descriptors for d in mixed[:n]))
         hashing = time.perf_counter() - started
         started = time.perf_counter()
         found = len(find_pairs(mixed[:n]))

@@ -16,16 +16,15 @@ from pathlib import Path
 
 import numpy as np
 
+from detector.data.ahead import in_order
 from detector.data.decode import DecodeError, decode, quantization_id, read_header
+from detector.data.descriptions import Descriptions
 from detector.data.nearcopies import Description, describe, find_pairs, listed_pairs
 from detector.data.phash import phash
 from detector.data.sources import Item, Listing
 from detector.errors import UserError
 
 log = logging.getLogger(__name__)
-
-MANY = 50_000
-DESCRIPTION_BYTES = 35_000  # a description, and its share of the search's tables
 
 VERSION = 2  # raise it when an index made by older code would differ
 
@@ -125,12 +124,14 @@ def load_index(
         max_pixels: Larger pictures count as unreadable.
         skip_corrupt: Go on without unreadable files instead of refusing.
         near_copies: Look for pictures of one photograph; not for sets with own splits.
-        cache_dir: Where indexes are kept.
+        cache_dir: Where indexes are kept, and temporary files of the search for near copies:
+            35 kB an image and, where all are alike, up to 450 more.
         workers: Threads that read; None for one a core.
         progress: Called with files done and files in all.
 
     Raises:
-        UserError: There are unreadable files and `skip_corrupt` is false, or all are.
+        UserError: There are unreadable files and `skip_corrupt` is false, or all are; or there
+            is no room for the temporary files.
     """
     near_copies = near_copies and not listing.own_splits
     file = (
@@ -139,13 +140,8 @@ def load_index(
     index = _read(file)
     if index is None:
         log.info("indexing %s: %d files below %s", name, len(listing.items), root)
-        if near_copies and len(listing.items) > MANY:
-            log.warning(
-                "the search for near copies will hold about %.1f GB in memory;"
-                " data.near_copies=false does without",
-                len(listing.items) * DESCRIPTION_BYTES / 1e9,
-            )
-        index = _build(name, root, listing, max_pixels, near_copies, workers, progress)
+        folder = file.parent if near_copies else None
+        index = _build(name, root, listing, max_pixels, folder, workers, progress)
         _write(index, file)
     index.root = str(root)
     _report(index, skip_corrupt)
@@ -225,44 +221,54 @@ def _build(
     root: Path,
     listing: Listing,
     max_pixels: int,
-    near_copies: bool,
+    scratch: Path | None,
     workers: int | None,
     progress: Callable[[int, int], None] | None,
 ) -> Index:
-    """The one streaming pass; a file that cannot be read becomes a line in `corrupt`."""
+    """The one streaming pass; a file that cannot be read becomes a line in `corrupt`.
+
+    Near copies are looked for where there is a folder for the temporary files of the search.
+    """
 
     def look(item: Item) -> tuple | str:
         try:
-            return _look(item, max_pixels, near_copies)
+            return _look(item, max_pixels, scratch is not None)
         except (DecodeError, OSError) as error:
             return str(error).splitlines()[0]
 
-    rows, descriptions, tables, corrupt = [], [], {}, []
+    columns: dict[str, list] = {}
+    tables, corrupt, pairs = {}, [], []
+    threads = workers or os.cpu_count() or 1
     # Threads suffice: reading, decoding and hashing all release the interpreter's lock.
-    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        for done, (item, seen) in enumerate(
-            zip(listing.items, pool.map(look, listing.items), strict=True), 1
-        ):
+    with Descriptions(scratch) as descriptions, ThreadPoolExecutor(threads) as pool:
+        seen_in_order = in_order(pool, look, listing.items)
+        for done, (item, seen) in enumerate(zip(listing.items, seen_in_order, strict=True), 1):
             if isinstance(seen, str):
                 corrupt.append((item.name, seen))
             else:
                 row, description, quantization = seen
-                rows.append(row)
-                descriptions.append(description)
+                columns = columns or {key: [] for key in row}
+                for key, column in columns.items():
+                    column.append(row[key])
+                if description is not None:
+                    descriptions.append(description)
                 tables.setdefault(row["quantization"], quantization)
             if progress:
                 progress(done, len(listing.items))
+        if len(descriptions):
+            pairs = _pairs(name, columns["name"], descriptions, scratch)
     tables.pop("", None)
-    columns = {key: [row[key] for row in rows] for key in (rows[0] if rows else {"name": ""})}
-    pairs = _pairs(name, columns["name"], descriptions) if near_copies and rows else []
-    if rows:
+    columns = columns or {"name": []}
+    if columns["name"]:
         columns["group"] = group_names(columns["sha256"], pairs)
     tables = {key: [list(table) for table in value] for key, value in tables.items()}
     return Index(name, str(root), tuple(listing.class_names), columns, tables, pairs, corrupt)
 
 
-def _pairs(name: str, names: list[str], descriptions: list[Description]) -> list[tuple]:
-    found = {(p.a, p.b): (p.kind, p.method) for p in find_pairs(descriptions)}
+def _pairs(
+    name: str, names: list[str], descriptions: Sequence[Description], scratch: Path | None
+) -> list[tuple]:
+    found = {(p.a, p.b): (p.kind, p.method) for p in find_pairs(descriptions, scratch)}
     known = _known_pairs(name)
     if known.exists():  # what somebody saw goes before what was computed
         by_name = {Path(entry).name: at for at, entry in enumerate(names)}

@@ -7,9 +7,10 @@ another. experiments/2026-11-20-ciplab-pairs measures what is found and what is 
 """
 
 import csv
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cmp_to_key
+from hashlib import blake2b
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,14 +18,11 @@ import cv2
 import numpy as np
 
 from detector.data.alignment import Overlay, agreement_in_place, overlay
-from detector.data.phash import near, phash
+from detector.data.candidates import POINTS, by_features, by_hash
+from detector.data.phash import phash
 
 WORK_PX, THUMB_PX = 384, 96  # longer side: where features are found, what is compared
-_POINTS, _CELLS = 300, 8
-_TABLES, _SPARE_BITS, _WINDOW = 12, 11, 8
-_VOTE_BITS, _MIN_VOTES, _MIN_WEIGHT, _PARTNERS = 34, 3, 0.7, 16
-_RADIUS = 10
-_CHUNK = 1 << 20
+_CELLS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +70,7 @@ def describe(image: np.ndarray) -> Description:
     work = _resize(grey, WORK_PX)
     # A new detector for each call: OpenCV does not promise that one can be shared by threads.
     orb = cv2.ORB_create(
-        nfeatures=4 * _POINTS, scaleFactor=1.2, nlevels=6, edgeThreshold=16, fastThreshold=7
+        nfeatures=4 * POINTS, scaleFactor=1.2, nlevels=6, edgeThreshold=16, fastThreshold=7
     )
     found, descriptors = orb.compute(work, _spread(orb.detect(work, None)))
     points = np.array([key.pt for key in found], np.float32).reshape(-1, 2)
@@ -81,36 +79,70 @@ def describe(image: np.ndarray) -> Description:
     return Description(phash(grey), points, descriptors, _resize(grey, THUMB_PX))
 
 
-def find_pairs(descriptions: Sequence[Description]) -> list[Pair]:
+def find_pairs(descriptions: Sequence[Description], folder: Path | None = None) -> list[Pair]:
     """Find the pairs of images that show the same photograph or a part of it.
 
-    Time and memory grow with the number of images, not of pairs: each local feature meets at
-    most 8 others in each of 12 hash tables, each image at most 16 candidates of its own
-    choice, and identical descriptions are chained (first to second to third). The pairs do
-    not depend on the order of the images, but for which of several identical ones stands for
-    them.
+    Time grows with the number of images, not of pairs: each local feature meets at most 8
+    others in each of 12 hash tables, each image has at most 32 candidates of its own choice, and
+    identical descriptions are chained (first to second to third). The pairs do not depend on
+    the order of the images, but for which of several identical ones stands for them. Memory
+    grows by less than 1 kB an image, if the descriptions themselves are not in memory:
+    `Descriptions` keeps them on disk.
+
+    Args:
+        descriptions: Each is asked for a few times, in no particular order.
+        folder: Of temporary files, see `by_features`; None for the system's.
 
     Returns:
         Pairs sorted by (a, b), each once.
+
+    Raises:
+        UserError: There is no room for the temporary files.
     """
-    same = defaultdict(list)
-    for index, d in enumerate(descriptions):
-        same[d.phash, d.thumb.shape, d.thumb.tobytes(), d.descriptors.tobytes()].append(index)
-    pairs = [
-        Pair(a, b, 1.0, "identical", "copy") for group in same.values() for a, b in pairwise(group)
-    ]
-    first = [same[key][0] for key in sorted(same)]  # by content: independent of the order given
-    distinct = [descriptions[i] for i in first]
-    looked_at = set()
-    for method, found in (("features", _by_features(distinct)), ("hash", _by_hash(distinct))):
+    first, chained = _distinct(descriptions)
+    pairs = [Pair(a, b, 1.0, "identical", "copy") for a, b in chained]
+    features = by_features((descriptions[i].descriptors for i in first), folder=folder)
+    hashes = by_hash([descriptions[i].phash for i in first])
+    known = features @ (len(first), 1)
+    hashes = hashes[~np.isin(hashes @ (len(first), 1), known)]
+    for method, found in (("features", features), ("hash", hashes)):
         for i, j in found:
-            if (i, j) not in looked_at:
-                looked_at.add((i, j))
-                verdict = _verdict(distinct[i], distinct[j], method)
-                if verdict:
-                    a, b = sorted((first[i], first[j]))
-                    pairs.append(Pair(a, b, round(verdict[1], 4), method, verdict[0]))
+            a, b = first[i], first[j]
+            verdict = _verdict(descriptions[a], descriptions[b], method)
+            if verdict:
+                a, b = sorted((int(a), int(b)))
+                pairs.append(Pair(a, b, round(verdict[1], 4), method, verdict[0]))
     return sorted(pairs, key=lambda p: (p.a, p.b))
+
+
+def _distinct(descriptions: Sequence[Description]) -> tuple[np.ndarray, list[tuple[int, int]]]:
+    """The first of each kind, in an order that depends on content alone, and chains of equals."""
+    digests = np.zeros((len(descriptions), 3), np.uint64)
+    for row, d in enumerate(descriptions):
+        digest = blake2b(repr(_content(d)[0]).encode(), digest_size=16)
+        for part in _content(d)[1:]:
+            digest.update(part)
+        digests[row] = d.phash, *np.frombuffer(digest.digest(), np.uint64)
+    order = np.lexsort(digests.T[::-1])  # stable: equal ones stay in the order given
+    before = np.zeros(len(order), bool)
+    before[1:] = (digests[order[1:]] == digests[order[:-1]]).all(axis=1)
+    chained = [(a, b) for a, b in zip(order[:-1].tolist(), order[1:].tolist(), strict=True)]
+    chained = [pair for pair, same in zip(chained, before[1:].tolist(), strict=True) if same]
+    first = order[~before]
+
+    def compare(a: int, b: int) -> int:  # two at a time: thousands may share a hash
+        x, y = _content(descriptions[a]), _content(descriptions[b])
+        return (x > y) - (x < y)
+
+    starts = np.flatnonzero(np.diff(digests[first, 0], prepend=~digests[first[:1], 0]))
+    for start, stop in pairwise([*starts.tolist(), len(first)]):
+        if stop - start > 1:
+            first[start:stop] = sorted(first[start:stop].tolist(), key=cmp_to_key(compare))
+    return first, chained
+
+
+def _content(d: Description) -> tuple[tuple[int, ...], bytes, bytes]:
+    return d.thumb.shape, d.thumb.tobytes(), d.descriptors.tobytes()
 
 
 def listed_pairs(name_to_index: Mapping[str, int], csv_path: Path) -> list[tuple[int, int, str]]:
@@ -147,90 +179,7 @@ def _spread(found: Sequence) -> Sequence:
     order = np.lexsort((at[:, 0], at[:, 1], -response, cell))
     ordered = cell[order]
     rank = np.arange(len(order)) - np.searchsorted(ordered, ordered)
-    return [found[i] for i in order[np.argsort(rank, kind="stable")[:_POINTS]]]
-
-
-def _by_features(descriptions: Sequence[Description]) -> Iterable[tuple[int, int]]:
-    """Pairs of images with several nearly equal and rare descriptors.
-
-    Locality-sensitive hashing by sampled bits (Indyk and Motwani, STOC 1998). A hit counts
-    1 / sqrt(hits of the one descriptor x hits of the other): the corner of an eye is in every
-    face and says little.
-    """
-    owner = np.repeat(np.arange(len(descriptions)), [len(d.descriptors) for d in descriptions])
-    n = len(owner)
-    if n < 2:
-        return []
-    every = np.concatenate([d.descriptors for d in descriptions])
-    words = every.view(np.uint64)
-    bits = min(round(np.log2(n)) + _SPARE_BITS, 60)  # buckets stay small whatever n
-    rng = np.random.default_rng(0)
-    hits = np.zeros(0, np.int64)
-    for _ in range(_TABLES):
-        found = [hits]
-        keys = np.zeros(n, np.uint64)
-        for bit in rng.choice(256, bits, replace=False).tolist():
-            keys = (keys << np.uint64(1)) | ((every[:, bit >> 3] >> (bit & 7)) & 1)
-        order = np.argsort(keys, kind="stable")
-        keys = keys[order]
-        for step in range(1, _WINDOW + 1):
-            equal = np.flatnonzero(keys[step:] == keys[:-step])
-            for start in range(0, len(equal), _CHUNK):
-                here = equal[start : start + _CHUNK]
-                i, j = order[here], order[here + step]  # i < j: the sort is stable
-                distance = np.bitwise_count(words[i] ^ words[j]).sum(1)
-                keep = (distance <= _VOTE_BITS) & (owner[i] != owner[j])
-                found.append(i[keep] * n + j[keep])
-        # After each table, not of all at once: many tables find the same hits again. (np.unique
-        # hashes, which is slower here.)
-        hits = np.sort(np.concatenate(found))
-        hits = hits[np.diff(hits, prepend=-1) > 0]
-    often = np.zeros(n, np.int64)
-    for start in range(0, len(hits), _CHUNK):
-        for side in np.divmod(hits[start : start + _CHUNK], n):
-            often += np.bincount(side, minlength=n)
-    # The hits are sorted by descriptor, so those of an image lie together: whole images at a time,
-    # since what follows takes several times the memory of the hits.
-    ends = np.searchsorted(hits, np.searchsorted(owner, np.arange(len(descriptions) + 1)) * n)
-    kept, begin = [(np.zeros(0, np.int64), np.zeros(0))], 0
-    for k, end in enumerate(ends.tolist()):
-        if end > begin and (end - begin >= _CHUNK or k == len(descriptions)):
-            kept.append(_votes(hits[begin:end], owner, often, len(descriptions)))
-            begin = end
-    images, weight = (np.concatenate(parts) for parts in zip(*kept, strict=True))
-    return _strongest(images, weight, len(descriptions))
-
-
-def _votes(
-    hits: np.ndarray, owner: np.ndarray, often: np.ndarray, count: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of images, as a * count + b, with enough hits between them, and their weight."""
-    i, j = np.divmod(hits, len(owner))
-    # The hits are sorted by i, then j, and owner rises with both: one stable sort groups them.
-    images = owner[i] * count + owner[j]
-    order = np.argsort(images, kind="stable")
-    start = np.flatnonzero(np.diff(images[order], prepend=-1))
-    votes = np.diff(start, append=len(order))
-    weight = np.add.reduceat((1 / np.sqrt(often[i] * often[j]))[order], start)
-    enough = (votes >= _MIN_VOTES) & (weight >= _MIN_WEIGHT)
-    return images[order[start]][enough], weight[enough]
-
-
-def _by_hash(descriptions: Sequence[Description]) -> Iterable[tuple[int, int]]:
-    hashes = [d.phash for d in descriptions]
-    pairs = np.array(near(hashes, _RADIUS), np.int64).reshape(-1, 2)
-    apart = np.array([(hashes[i] ^ hashes[j]).bit_count() for i, j in pairs])
-    return _strongest(pairs @ (len(hashes), 1), -apart, len(hashes))
-
-
-def _strongest(images: np.ndarray, weight: np.ndarray, n: int) -> list[tuple[int, int]]:
-    """Pairs, as i * n + j, that are among the strongest 16 of one of their two images."""
-    keep = np.zeros(len(images), bool)
-    for image in (images // n, images % n):
-        order = np.lexsort((images, -weight, image))
-        rank = np.arange(len(order)) - np.searchsorted(image[order], image[order])
-        keep[order[rank < _PARTNERS]] = True
-    return [divmod(int(pair), n) for pair in images[keep]]
+    return [found[i] for i in order[np.argsort(rank, kind="stable")[:POINTS]]]
 
 
 def _verdict(a: Description, b: Description, method: str) -> tuple[str, float] | None:
