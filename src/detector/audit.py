@@ -52,8 +52,10 @@ def audit(cfg: DictConfig) -> dict:
         Path(cfg.paths.runs).expanduser().resolve(), cfg.data.name, kind="audit"
     )
     observed = observe(
-        index, max_pixels=cfg.data.max_pixels, progress=bar(kind, f"reading {cfg.data.name}")
-    )
+        index, max_pixels=cfg.data.max_pixels, most=cfg.audit.controls_images, seed=cfg.seed,
+        progress=bar(kind, f"reading {cfg.data.name}"),
+    )  # fmt: skip
+    some = observed.rows
     folds = deal(groups, labels, [1] * cfg.audit.folds, cfg.seed)
     draws = {"replicates": cfg.audit.replicates, "seed": cfg.seed}
     properties = measure_properties(observed, labels, groups, folds, **draws)
@@ -65,7 +67,10 @@ def audit(cfg: DictConfig) -> dict:
         row["certain"] = certain(key, row, index.class_names)
         for by_label in ("by_class", "only"):
             row[by_label] = {index.class_names[label]: of for label, of in row[by_label].items()}
-    controls = read_controls(observed.features, labels, groups, parts, part=cfg.audit.part, **draws)
+    controls = read_controls(
+        observed.features, labels[some], groups[some], parts[some], part=cfg.audit.part, **draws
+    )
+    controls["images"] = len(some)
     found = {
         "data": cfg.data.name,
         "class_names": list(index.class_names),
@@ -80,7 +85,7 @@ def audit(cfg: DictConfig) -> dict:
         "pairs": pairs,
         "corrupt": [{"name": name, "why": why} for name, why in index.corrupt],
         "suspects": suspect_labels(
-            index, observed.features, pairs["list"], folds, most=cfg.audit.suspects
+            index, observed.features, pairs["list"], folds, rows=some, most=cfg.audit.suspects
         ),
         "fail": {"above": cfg.audit.fail_above, "by": []},
     }
@@ -117,6 +122,7 @@ def _rules() -> dict:
         "audit.folds": whole(2, 100),
         "audit.replicates": whole(100, 10**6),
         "audit.suspects": whole(0),
+        "audit.controls_images": whole(1000),
         "audit.fail_above": either(nothing, number(0.5, 1)),
         "paths.runs": text,
         "paths.cache": text,

@@ -5,6 +5,7 @@ import pytest
 
 from detector.data.index import Index
 from detector.evaluation.audit.blind import header_rule, suspect_labels
+from detector.evaluation.audit.observe import observe
 from detector.evaluation.audit.pairs import report_pairs
 from detector.evaluation.controls import Features
 from detector.evaluation.intervals import wilson
@@ -66,18 +67,26 @@ def test_planted_wrong_labels_are_suspects():
         sign = 1 if truth[row] == 0 else -1
         features.pixels[row, :400] += sign * 0.5
         features.dct[row, :20] += sign * 1.0
-    found = suspect_labels(index, features, [], folds, most=20)
+    found = suspect_labels(index, features, [], folds, rows=np.arange(len(folds)), most=20)
     assert {f"{row}.png" for row in wrong} <= {entry["name"] for entry in found[:5]}
     entry = next(entry for entry in found if entry["name"] == "10.png")
     assert entry["label"] == "real" and "typical of fake images" in entry["why"]
-    assert len(suspect_labels(index, features, [], folds, most=2)) == 2
+    assert len(suspect_labels(index, features, [], folds, rows=np.arange(len(folds)), most=2)) == 2
 
 
 def test_controls_that_know_nothing_suspect_nobody():
     labels = np.tile([0, 1], 60)
     folds = np.arange(120) // 2 % 5
     assert (
-        suspect_labels(make_index(labels.tolist()), features_of(labels, 0), [], folds, most=9) == []
+        suspect_labels(
+            make_index(labels.tolist()),
+            features_of(labels, 0),
+            [],
+            folds,
+            rows=np.arange(len(folds)),
+            most=9,
+        )
+        == []
     )
 
 
@@ -101,3 +110,41 @@ def test_pairs_by_hand():
     }
     assert found["list"][1]["classes"] == ["real", "fake"]
     assert found["list"][1]["parts"] == ["train", "test"]
+
+
+def test_of_a_large_set_the_controls_know_a_random_part(tiny_set):
+    """Which has the same features as in the whole, and of the properties nothing is missing."""
+    names = sorted(str(p.relative_to(tiny_set)) for p in tiny_set.rglob("*.png"))
+    index = make_index([int(name.startswith("real")) for name in names])
+    index.columns["name"], index.root = names, str(tiny_set)
+    whole = observe(index, max_pixels=10**6, most=10**6, seed=0)
+    some = observe(index, max_pixels=10**6, most=11, seed=0)
+    assert whole.rows.tolist() == list(range(len(names)))
+    assert len(set(some.rows.tolist())) == 11 and (np.diff(some.rows) > 0).all()
+    for name in ("kinds", "sizes", "pixels", "dct"):
+        np.testing.assert_array_equal(
+            getattr(some.features, name), getattr(whole.features, name)[some.rows]
+        )
+    for ours, theirs in ((some.categories, whole.categories), (some.numbers, whole.numbers)):
+        assert ours.keys() == theirs.keys() and ours
+        for key, column in ours.items():
+            np.testing.assert_array_equal(column, theirs[key])
+    again = observe(index, max_pixels=10**6, most=11, seed=1).rows
+    assert again.tolist() != some.rows.tolist()
+
+
+def test_suspects_of_a_part_have_their_own_names():
+    truth = np.tile([0, 1], 150)
+    given = truth.copy()
+    given[[20, 61]] = 1 - given[[20, 61]]
+    rows = np.flatnonzero(np.arange(300) % 3 != 0)
+    features = features_of(truth[rows], 0.5)
+    for row in (20, 61):
+        at = int(np.flatnonzero(rows == row)[0])
+        sign = 1 if truth[row] == 0 else -1
+        features.pixels[at, :400] += sign * 0.5
+        features.dct[at, :20] += sign * 1.0
+    folds = np.arange(300) // 2 % 5
+    found = suspect_labels(make_index(given.tolist()), features, [], folds, rows=rows, most=20)
+    assert {"20.png", "61.png"} <= {entry["name"] for entry in found[:4]}
+    assert all(int(entry["name"].removesuffix(".png")) in rows for entry in found)

@@ -115,6 +115,7 @@ def fill(n: int, **values: np.ndarray) -> Observed:
     return Observed(
         {key: c for key, c in columns.items() if c.dtype.kind == "U"},
         {key: c for key, c in columns.items() if c.dtype.kind != "U"},
+        np.zeros(0, int),
         None,
     )
 

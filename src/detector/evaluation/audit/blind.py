@@ -83,7 +83,13 @@ def header_rule(index: Index, parts: np.ndarray) -> dict:
 
 
 def suspect_labels(
-    index: Index, features: Features, pairs: list[dict], folds: np.ndarray, *, most: int
+    index: Index,
+    features: Features,
+    pairs: list[dict],
+    folds: np.ndarray,
+    *,
+    rows: np.ndarray,
+    most: int,
 ) -> list[dict]:
     """Images that may lie in the wrong class. A hint: somebody has to look at them.
 
@@ -94,9 +100,10 @@ def suspect_labels(
 
     Args:
         index: The set.
-        features: Of its N images.
+        features: Of M of its N images.
         pairs: `list` of `report_pairs`.
         folds: int (N).
+        rows: int (M), which images these are; of others only copies are suspected.
         most: Images to name at most; of those that look like the other class the clearest.
 
     Returns:
@@ -112,14 +119,15 @@ def suspect_labels(
                 suspects[name] = {
                     "name": name, "label": label, "why": f"the same picture as {other}",
                 }  # fmt: skip
-    clearest = _typical_of_the_other(features, labels == FAKE, folds)
-    for row in np.argsort(-clearest, kind="stable"):
-        if clearest[row] <= 0.5 or len(suspects) >= most:
+    clearest = _typical_of_the_other(features, labels[rows] == FAKE, folds[rows])
+    for at in np.argsort(-clearest, kind="stable"):
+        if clearest[at] <= 0.5 or len(suspects) >= most:
             break
+        row = rows[at]
         name, label = index["name"][row], index.class_names[labels[row]]
         why = (
             f"more typical of {index.class_names[1 - labels[row]]} images, in colours and in"
-            f" frequencies, than {100 * clearest[row]:.0f} % of them"
+            f" frequencies, than {100 * clearest[at]:.0f} % of them"
         )
         suspects.setdefault(name, {"name": name, "label": label, "why": why})
     return list(suspects.values())[:most]

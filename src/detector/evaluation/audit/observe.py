@@ -1,6 +1,8 @@
 """One pass over the files of a set: what can be said of each without knowing its face."""
 
 import os
+import sys
+from array import array
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -8,6 +10,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from detector.data.ahead import in_order
 from detector.data.decode import DecodeError, Header, decode, quantization_id, read_header
 from detector.data.faces import find_faces
 from detector.data.index import Index
@@ -25,31 +28,45 @@ class Observed:
     Args:
         categories: By property, N values each: str (N).
         numbers: By property, N values each: float64 (N), NaN where an image has none.
-        features: For the controls, from the same pass.
+        rows: int64 (M), images whose features were kept.
+        features: Of these, for the controls, from the same pass.
     """
 
     categories: dict[str, np.ndarray]
     numbers: dict[str, np.ndarray]
+    rows: np.ndarray
     features: Features
 
 
 def observe(
-    index: Index, *, max_pixels: int, progress: Callable[[int, int], None] | None = None
+    index: Index,
+    *,
+    max_pixels: int,
+    most: int,
+    seed: int,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Observed:
-    """Reads and decodes each file once, one in memory per core; keeps 8 kB of each.
+    """Reads and decodes each file once, one in memory per core.
+
+    Memory stays bounded: features, 8 kB an image, are kept of so many only, and 0.2 kB of each.
 
     Args:
         index: The set; all of its images are looked at.
         max_pixels: As for the network.
+        most: Images whose features are kept; of more, a random choice of so many.
+        seed: Of that choice.
         progress: Called with images done and images in all.
 
     Raises:
         UserError: A file has become unreadable since it was indexed.
     """
     n = len(index)
-    pixels = np.empty((n, SIDE * SIDE * 3), np.float32)
-    dct = np.empty((n, 64), np.float32)
-    kinds, sizes, rows = [], [], []
+    kept = np.sort(np.random.default_rng(seed).permutation(n)[:most])
+    place = {int(row): at for at, row in enumerate(kept)}
+    pixels = np.empty((len(kept), SIDE * SIDE * 3), np.float32)
+    dct = np.empty((len(kept), 64), np.float32)
+    kinds, sizes = [], []
+    columns: dict[str, array | list] = {}
 
     def look(row: int) -> tuple:
         try:
@@ -60,23 +77,27 @@ def observe(
                 f"{index.path(row)} was readable when it was indexed and is not now ({error}):"
                 " run the audit again"
             ) from error
-        seen = _of_file(header, len(data)), _of_pixels(image) | _of_face(image)
-        return header, len(data), seen, thumbnail(image), spectrum(image)
+        seen = _of_file(header, len(data)) | _of_pixels(image) | _of_face(image)
+        features = (thumbnail(image), spectrum(image)) if row in place else None
+        return header, len(data), seen, features
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for row, (header, size, seen, picture, bands) in enumerate(pool.map(look, range(n))):
-            pixels[row], dct[row] = picture, bands
-            kinds.append((header.format, header.mode, quantization_id(header.quantization)))
-            sizes.append((header.width, header.height, size / (header.width * header.height)))
-            rows.append(seen[0] | seen[1])
+        for row, (header, size, seen, features) in enumerate(in_order(pool, look, range(n))):
+            if features is not None:
+                pixels[place[row]], dct[place[row]] = features
+                kinds.append((header.format, header.mode, quantization_id(header.quantization)))
+                sizes.append((header.width, header.height, size / (header.width * header.height)))
+            for key, value in seen.items():
+                text = isinstance(value, str)
+                column = columns.setdefault(key, [] if text else array("d"))
+                column.append(sys.intern(value) if text else value)
             if progress:
                 progress(row + 1, n)
-    columns = {key: np.array([row[key] for row in rows]) for key in rows[0]}
-    features = Features(np.array(kinds, dtype=str), np.log(np.array(sizes)), pixels, dct)
     return Observed(
-        {key: column for key, column in columns.items() if column.dtype.kind == "U"},
-        {key: column for key, column in columns.items() if column.dtype.kind != "U"},
-        features,
+        {key: np.array(column) for key, column in columns.items() if isinstance(column, list)},
+        {key: np.array(column) for key, column in columns.items() if isinstance(column, array)},
+        kept,
+        Features(np.array(kinds, dtype=str), np.log(np.array(sizes)), pixels, dct),
     )
 
 

@@ -84,7 +84,11 @@ def markdown(found: Mapping) -> str:
         "## Classifiers that never see the face",
         f"Fitted on the train part, read on {found['controls']['part']}"
         f" ({found['controls']['n']} images)."
-        + (" val also chose their settings, which favours them a little." * (part == "val")),
+        + (" val also chose their settings, which favours them a little." * (part == "val"))
+        + (
+            f" They know a random {found['controls']['images']} of the {found['n']} images."
+            * (found["controls"]["images"] < found["n"])
+        ),
         "",
         "| control | accuracy | AUROC | what it knows |",
         "| --- | --- | --- | --- |",
