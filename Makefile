@@ -10,7 +10,7 @@ PORT := 6006
 LOGDIR := runs/train
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo audit matrix train compare gradcam tensorboard test lint check-macos clean
+.PHONY: help setup demo audit matrix train compare gradcam scorecard tensorboard test lint check-macos clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -33,6 +33,9 @@ matrix: $(INSTALLED) ## Networks by sets: make matrix ARGS="'ckpts=[RUN,RUN]' se
 
 gradcam: $(INSTALLED) ## Where it looks: make gradcam IMG=easy_107_1011.jpg (CKPT=best.ckpt)
 	$(BIN)/python -m detector.gradcam 'image="$(IMG)"' $(if $(CKPT),'ckpt="$(CKPT)"') $(ARGS)
+
+scorecard: $(INSTALLED) ## How far heatmaps can be believed: make scorecard ARGS="data=ciplab"
+	$(BIN)/python -m detector.gradcam mode=scorecard $(if $(CKPT),'ckpt="$(CKPT)"') $(ARGS)
 
 train: $(INSTALLED) ## Train: make train ARGS="model=cnn6 data=hardfake"
 	$(BIN)/python -m detector.train $(ARGS)
