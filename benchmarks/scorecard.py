@@ -3,7 +3,7 @@
     python benchmarks/scorecard.py
 
 Grad-CAM at 224 px with the settings of conf/gradcam.yaml: occlusion on a 7x7 grid, insertion and
-deletion in 20 steps, three networks with random weights as a control. On synthetic faces (made
+deletion in 20 steps, eight networks with random weights as a control. On synthetic faces (made
 once, into a temporary folder), by a network that was trained on a few batches: what it has learnt
 changes nothing of the cost. The set is indexed before.
 """

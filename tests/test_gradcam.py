@@ -79,7 +79,8 @@ def test_a_picture_of_its_training_and_one_of_elsewhere_are_said_to_be_so(traine
     elsewhere = tmp_path / "me.png"
     Image.fromarray(np.zeros((50, 40, 3), np.uint8)).save(elsewhere)
     (one,) = gradcam(compose(trained, elsewhere))["pictures"]
-    assert "Actual: not known" in one["says"] and "another set" in one["notes"][0]
+    assert "Actual: not known" in one["says"] and "lies in no known set" in one["notes"][0]
+    assert one["seen_in_training"] is None
     assert not one["seen_in_training"]
 
 

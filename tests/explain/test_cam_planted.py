@@ -7,6 +7,7 @@ from torch import nn
 
 from detector.explain.cam import Explainer, normalized, target_layer_of
 from detector.models.build import build_network
+from tests.explain.planted import watch_brightness
 from tests.explain.test_cam import CHEAP, SMALL, planted, small
 
 TIMM = {  # the last layer of 224 px, which 128 px leave 4x4 cells (the ViT 8x8)
@@ -59,32 +60,6 @@ def assert_found(network: nn.Module, method: str, size: int, noise: float, share
         row, column = np.unravel_index(one.argmax(), one.shape)
         reach = size // 4 + size // 8  # a cell looks around, and may peak just beside it
         assert top - size // 8 <= row < top + reach and left - size // 8 <= column < left + reach
-
-
-@torch.no_grad()
-def watch_brightness(network: nn.Module) -> nn.Module:
-    """Give a small network weights with which logit 0 is the mean of bright cells, 1 less it.
-
-    Channel 0 is the brightness above 1 and goes through; the dense layers read no other.
-    """
-    convolutions = [m for m in network.features.modules() if isinstance(m, nn.Conv2d)]
-    for convolution in convolutions:
-        convolution.weight[0] = 0
-        convolution.weight[0, 0, 1, 1] = 1
-    norms = [m for m in network.features.modules() if isinstance(m, nn.BatchNorm2d)]
-    (norms or convolutions)[0].bias[0] = -1
-    if not norms:
-        for convolution in convolutions[1:]:
-            convolution.bias[0] = 0
-    dense = [m for m in network.classifier.modules() if isinstance(m, nn.Linear)]
-    for layer in dense:
-        layer.weight.zero_()
-        layer.bias.zero_()
-        layer.weight[0, 0] = 1
-    cells = dense[0].in_features // convolutions[-1].out_channels
-    dense[0].weight[0, :cells] = 1 / cells
-    dense[-1].weight[1, 0] = -1
-    return network.eval()
 
 
 @pytest.mark.parametrize("name", SMALL)

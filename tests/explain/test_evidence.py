@@ -17,6 +17,7 @@ from detector.explain.evidence import (
     looked_at,
     mean_share,
     mean_value,
+    one_more_network,
     sign_flips,
 )
 from detector.explain.regions import REGIONS
@@ -257,11 +258,19 @@ def test_what_does_not_fit_is_refused():
 
 
 def test_a_mean_of_correlations_keeps_within_what_was_seen():
-    values = np.array([-0.2, 0.1, 0.4, np.nan, 0.3])
-    found = mean_value(values, np.arange(5), scale=(-1, 1), **DRAWN)
+    values = np.random.default_rng(0).uniform(-0.2, 0.4, 60)
+    values[7] = np.nan
+    found = mean_value(values, np.arange(60), scale=(-1, 1), **DRAWN)
     assert found["value"] == pytest.approx(np.nanmean(values))
-    assert -0.2 <= found["low"] < found["value"] < found["high"] <= 0.4
-    assert (found["n"], found["n_undefined"]) == (4, 1)
+    half = 1.96 * np.nanstd(values) / np.sqrt(59)
+    assert found["value"] - 2 * half < found["low"] < found["value"] - half / 2
+    assert (found["n"], found["n_undefined"]) == (59, 1)
+
+
+@pytest.mark.parametrize("values", [[0.5], [0.5, 0.5001], [0.2, 0.25, 0.22]])
+def test_a_mean_of_few_is_hardly_known(values):
+    found = mean_value(np.array(values), np.arange(len(values)), scale=(-1, 1), **DRAWN)
+    assert found["low"] < 0 and found["high"] > 0.5
 
 
 @pytest.mark.parametrize("value", [-1.0, 0.0, 0.25])
@@ -277,3 +286,35 @@ def test_a_mean_of_equal_values_has_an_interval_too(value):
 def test_a_mean_of_nothing_is_none():
     found = mean_value(np.full(3, np.nan), np.arange(3), scale=(-1, 1), **DRAWN)
     assert (found["value"], found["low"], found["high"]) == (None, None, None)
+
+
+def test_one_more_network_against_a_simulation():
+    """Of networks drawn alike, the last one is called another in 5 % of all cases."""
+    rng = np.random.default_rng(0)
+    shares = rng.normal(0.3, 0.05, (4000, 7, 1)) + rng.normal(0, 0.1, (4000, 7, 20))
+    called = np.mean([one_more_network(own[0], own[1:]) < 0.05 for own in shares])
+    assert 0.04 < called < 0.06
+    # However many pictures there are; flipping the signs of pictures would call most.
+    many = rng.normal(0.3, 0.05, (400, 4, 1)) + rng.normal(0, 0.1, (400, 4, 2000))
+    assert np.mean([one_more_network(own[0], own[1:]) < 0.05 for own in many]) < 0.09
+
+
+def test_one_network_proves_nothing():
+    values = np.full(30, 0.9)
+    assert one_more_network(values, np.full((1, 30), 0.1)) == 1.0
+    assert one_more_network(values, np.full((2, 30), 0.1)) == 0.0
+    assert one_more_network(values, np.stack([np.full(30, 0.1), np.full(30, NAN)])) == 1.0
+
+
+def test_a_region_has_to_beat_the_networks_too():
+    rng = np.random.default_rng(1)
+    shares = np.clip(rng.normal(0.5, 0.05, (80, 1)), 0, 1)
+    controls = {"uniform": np.full((80, 1), 0.2)}
+    like = np.clip(rng.normal([[[0.1]], [[0.5]], [[0.6]], [[0.3]]], 0.05, (4, 80, 1)), 0, 1)
+    unlike = np.clip(rng.normal(0.2, 0.05, (4, 80, 1)), 0, 1)
+    for networks, holds in ((None, True), (like, False), (unlike, True), (unlike[:1], False)):
+        found = looked_at(
+            shares, controls, np.arange(80), networks=networks, names=["mouth"], **DRAWN
+        )["mouth"]
+        assert found["holds"] == holds
+        assert ("random" in found["lifts"]) == (networks is not None)

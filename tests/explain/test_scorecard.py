@@ -6,6 +6,8 @@ import torch
 from torch import nn
 
 from detector.data.preprocess import Preprocess
+from detector.evaluation.compare import holm
+from detector.explain import answers, where
 from detector.explain.answers import CENTER, OCCLUSION
 from detector.explain.regions import REGIONS, regions
 from detector.explain.scorecard import Options, Scorecard
@@ -21,7 +23,7 @@ MOUTH = REGIONS.index("mouth")
 OPTIONS = {
     "methods": ("gradcam", "hirescam"), "slow_images": 6, "center_sigma": 0.25, "tolerance": 0.0,
     "steps": 5, "grid": 6, "faithfulness_images": 24, "compared_images": 24, "road_images": 4,
-    "sanity_images": 8, "stages": 3, "random_networks": 2, "replicates": 200,
+    "sanity_images": 8, "stages": 3, "random_networks": 6, "replicates": 200,
 }  # fmt: skip
 
 
@@ -196,3 +198,53 @@ def test_a_set_of_which_nothing_is_known_still_has_what_can_be_asked():
     assert "Does the answer depend" in text and "Regions" not in text
     assert not found["edited_auroc"] and not found["sanity"]
     scorecard_figure(as_result(found))
+
+
+def test_a_twin_is_no_control_of_its_own_picture():
+    """Pictures in pairs with the same map and mask: in `others` neither counts for the other."""
+    card, found = scored(stages=0, random_networks=0)
+    pairs = np.arange(COUNT) // 4  # two fakes a group
+    card.groups = pairs
+    by_pair = where.inside(card, "pixels", card.truth.masks)["methods"]["gradcam"]["share"]
+    fakes = card.truth.masks.any((1, 2))
+    maps, masks, groups = card.maps["gradcam"][fakes], card.truth.masks[fakes], pairs[fakes]
+    by_hand = []
+    for at, mask in enumerate(masks):
+        others = maps[groups != groups[at]]
+        mean = np.mean([one / one.sum() for one in others if one.any()], axis=0)
+        by_hand.append(mean[mask].sum() / mean.sum())
+    assert by_pair["controls"]["others"]["value"] == pytest.approx(np.mean(by_hand), rel=1e-4)
+    alone = found["masks"]["pixels"]["methods"]["gradcam"]["share"]["controls"]["others"]
+    assert alone["value"] != pytest.approx(np.mean(by_hand), rel=1e-3)
+
+
+def test_networks_with_random_weights_are_different_ones(learnt_nothing):
+    card, _ = learnt_nothing
+    every = card.random["gradcam"]
+    assert len(every) == 6
+    for at, one in enumerate(every):
+        assert not any(np.array_equal(one, other) for other in every[:at])
+        assert not np.array_equal(one, card.maps["gradcam"])
+
+
+def test_an_empty_map_of_a_random_network_counts_as_even():
+    card, _ = scored(stages=0, random_networks=2)
+    for one in card.random["gradcam"]:
+        one[:] = 0
+    shares = where.inside(card, "pixels", card.truth.masks)["methods"]["gradcam"]["share"]
+    assert shares["controls"]["random"]["value"] == pytest.approx(
+        shares["controls"]["uniform"]["value"]
+    )
+
+
+def test_p_is_corrected_over_methods(sees):
+    tests = [one["lift"] for one in sees[1]["masks"]["pixels"]["methods"].values()]
+    assert [one["p_corrected"] for one in tests] == pytest.approx(holm([one["p"] for one in tests]))
+
+
+def test_random_weights_are_compared_with_other_random_weights(learnt_nothing):
+    """Not with the very weights that are explained, which would give correlations of 1."""
+    card, _ = learnt_nothing
+    card.predictor.network = card.predictor.untrained(card.seed)
+    last = answers.sanity(card)["gradcam"][-1]
+    assert last["value"] is None or last["value"] < 0.999

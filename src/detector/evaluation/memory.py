@@ -48,6 +48,7 @@ def look_back(trained: Trained, index: Index) -> Seen:
     # A group is called after one of its files, and a file that stands alone is a group.
     now = [{group, sha[:16]} for group, sha in zip(index["group"], index["sha256"], strict=True)]
     in_training = {group_of[path] for path, part in trained.parts.items() if part == "train"}
+    copies = np.array([bool(names & in_training) for names in now], bool)
     if index.name == trained.predictor.trained_on:
         both = [at for at, name in enumerate(index["name"]) if name in group_of]
         same = sum(group_of[index["name"][at]] in now[at] for at in both)
@@ -55,5 +56,5 @@ def look_back(trained: Trained, index: Index) -> Seen:
             parts = np.array([trained.parts.get(name, UNKNOWN) for name in index["name"]])
             here = set(index["name"])
             absent = Counter(part for path, part in trained.parts.items() if path not in here)
-            return Seen(True, parts, parts == "train", dict(absent))
-    return Seen(False, None, np.array([bool(names & in_training) for names in now]), {})
+            return Seen(True, parts, (parts == "train") | copies, dict(absent))
+    return Seen(False, None, copies, {})

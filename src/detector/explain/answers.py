@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from detector.explain.scorecard import Scorecard
 
 OCCLUSION, CENTER = "occlusion", "centre"
+RANDOMIZED = 2000  # added to the seed: other weights than those of any network that is compared
 CORRELATED = 28  # cells a side at which two maps are compared; neighbouring pixels say the same
 
 
@@ -22,7 +23,8 @@ def changed(card: "Scorecard") -> dict:
 
     Returns:
         By method, and for `centre`: `insertion`, `deletion` and `road` as `mean_value` gives them,
-        each with its `lead`, paired; and the mean `curves`.
+        each with its `lead`, paired; the mean `curves`, each over its own pictures, and their
+        `lead`, over pictures that both have.
     """
     most = min(card.options.faithfulness_images, len(card.groups))
     compared = min(most, card.options.compared_images)
@@ -57,23 +59,27 @@ def _areas(card: "Scorecard", method: str, maps: np.ndarray) -> dict[str, np.nda
 
 def _led(card: "Scorecard", method: str, values: Mapping, center: Mapping) -> dict:
     curves = values["curves"]
-    defined = ~np.isnan(curves[0, :, 0])
-    found = {
-        "curves": {
-            name: curve[defined].mean(0).tolist() if defined.any() else None
-            for name, curve in zip(("insertion", "deletion"), curves, strict=True)
-        }
-    }
+    both = min(curves.shape[1], center["curves"].shape[1])
+    lead = curves[:, :both] - center["curves"][:, :both]
+    found = {"curves": _means(curves), "lead": _means(lead)}
     for name in ("insertion", "deletion", "road"):
         mine, other = values[name], center[name]
-        both = min(len(mine), len(other))
-        lead = mine[:both] - other[:both]
         card.record(method, name, np.arange(len(mine)), mine)
         groups, scale = card.groups[: len(mine)], (-0.5, 0.5) if name == "road" else (0.0, 1.0)
         found[name] = mean_value(mine, groups, scale=scale, **card.drawn)
         if values is not center:
-            found[name]["lead"] = mean_value(lead, groups[:both], scale=(-1.0, 1.0), **card.drawn)
+            ahead = mine[:both] - other[:both]
+            found[name]["lead"] = mean_value(ahead, groups[:both], scale=(-1.0, 1.0), **card.drawn)
     return found
+
+
+def _means(curves: np.ndarray) -> dict[str, list[float] | None]:
+    """Over the pictures where both are defined."""
+    defined = ~np.isnan(curves[0, :, 0])
+    return {
+        name: curve[defined].mean(0).tolist() if defined.any() else None
+        for name, curve in zip(("insertion", "deletion"), curves, strict=True)
+    }
 
 
 def sanity(card: "Scorecard") -> dict:
@@ -86,7 +92,7 @@ def sanity(card: "Scorecard") -> dict:
     cells = min(CORRELATED, card.size)
     for method in (m for m in card.options.methods if m not in SLOW):
         before = faithfulness.pooled(card.maps[method][:count], cells)
-        fresh, found[method] = card.predictor.untrained(card.seed), []
+        fresh, found[method] = card.predictor.untrained(card.seed + RANDOMIZED), []
         move = card.progress(f"randomizing, {method}")
         stages = randomized(card.predictor.network, fresh, card.options.stages)
         for done, (name, network) in enumerate(stages, 1):

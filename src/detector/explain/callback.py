@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 FOLDER = "heatmaps"
 EXPLAINED = 0  # fake: what spoke for it, in real images too
 # What may go wrong with files, networks or memory: no reason to lose a training.
-FAILS = (UserError, OSError, ImportError, RuntimeError, cv2.error)
+FAILS = (UserError, OSError, ImportError, RuntimeError, ValueError, MemoryError, cv2.error)
 
 
 class Heatmaps(Callback):

@@ -27,6 +27,7 @@ WORDS = {
     "cheek_left": "the viewer's left cheek",
     "cheek_right": "the viewer's right cheek",
 }
+ENOUGH = 10  # groups from which on the extremes that were seen say something
 _CHUNK = 2**20  # signs drawn at a time
 
 
@@ -63,8 +64,8 @@ def mean_value(
     """Mean of correlations or of differences, with a 95 % interval.
 
     Pictures of a kind that the sample lacks are taken to score like the extremes that were seen;
-    the ends of the scale, at which no real picture lies, would drown the interval. Only where all
-    values are the same are they taken.
+    the ends of the scale, at which no real picture lies, would drown the interval. They are taken
+    where all values are the same, and for fewer than ten groups, whose extremes tell little.
 
     Args:
         values: float (N,) within the scale, NaN where undefined.
@@ -79,11 +80,12 @@ def mean_value(
     Raises:
         UserError: The lengths differ.
     """
-    values = np.asarray(values, np.float64)
-    known = values[~np.isnan(values)]
-    low, high = (known.min(), known.max()) if len(known) else scale
-    if high - low < 1e-9:
-        low, high = scale
+    values, groups = np.asarray(values, np.float64), np.asarray(groups)
+    known = ~np.isnan(values)
+    low, high = scale
+    # Of few groups the extremes are not known.
+    if len(set(groups[known].tolist())) >= ENOUGH and np.ptp(values[known]) > 1e-9:
+        low, high = values[known].min(), values[known].max()
     found = mean_share((values - low) / (high - low), groups, replicates=replicates, seed=seed)
     ends = ("value", "low", "high")
     return found | {
@@ -199,6 +201,7 @@ def looked_at(
     controls: Mapping[str, np.ndarray],
     groups: np.ndarray,
     *,
+    networks: np.ndarray | None = None,
     names: Sequence[str] = REGIONS,
     replicates: int,
     seed: int,
@@ -210,6 +213,12 @@ def looked_at(
     groups. All controls have to be beaten, so that the largest p-value counts (intersection-union:
     Berger 1982, Technometrics 24:295); then Holm's correction over regions.
 
+    Networks with random weights differ from one another, and each prefers some places in every
+    picture: no number of pictures tells whether one more such network would have done the same.
+    So against them the networks are the sample. The test is that of one more draw from a normal
+    distribution of which K are known: t = (x - mean) / (s sqrt(1 + 1/K)), K - 1 degrees of
+    freedom.
+
     A region `holds` where the corrected p is below .05 and the interval of its lift over the
     strongest control lies above 1. Of fewer than five groups nothing can hold.
 
@@ -220,6 +229,8 @@ def looked_at(
         shares: float (N, R) share of each map in each region, NaN where undefined.
         controls: At least one; by name float (N, R), a map's that looks at nothing in particular.
         groups: (N,) group of each image.
+        networks: float (K, N, R), shares of the maps of K networks with random weights. Their mean
+            is one more control, `random`. Fewer than two networks prove nothing.
         names: Of the R regions. Leave out those that do not matter: each is one more test.
         replicates: Of the bootstrap, and of the signs where there are too many to try all.
         seed: Of both.
@@ -234,6 +245,8 @@ def looked_at(
     """
     shares, groups = np.asarray(shares, np.float64), np.asarray(groups)
     stacked = {name: np.asarray(control, np.float64) for name, control in controls.items()}
+    if networks is not None:
+        stacked["random"] = mean_of_defined(networks)
     shapes = {values.shape for values in (shares, *stacked.values())}
     if not stacked or shapes != {(len(groups), len(names))}:
         raise UserError(
@@ -253,8 +266,11 @@ def looked_at(
         }
         p = None
         if use.any():
-            differences = mine[use, None] - theirs[use]
-            p = float(sign_flips(differences, groups[use], replicates, seed).max())
+            drawn = [k for k, control in enumerate(stacked) if control != "random"]
+            differences = mine[use, None] - theirs[use][:, drawn]
+            p = float(sign_flips(differences, groups[use], replicates, seed).max(initial=0.0))
+            if networks is not None:
+                p = max(p, one_more_network(mine[use], networks[:, use, at]))
         strongest = max(lifts, key=lambda control: lifts[control]["control"] or 0.0)
         found[name] = lifts[strongest] | {"strongest": strongest, "lifts": lifts, "p": p}
     tested = [name for name in names if found[name]["p"] is not None]
@@ -300,6 +316,36 @@ def sign_flips(
         drawn = rng.integers(0, 2, (min(rows, replicates - start), len(sums)), dtype=np.int8)
         reached += ((2.0 * drawn - 1) @ sums >= least).sum(0)
     return reached / (replicates + 1)
+
+
+def one_more_network(values: np.ndarray, networks: np.ndarray) -> float:
+    """One-sided p-value: could a network with random weights have had this mean?
+
+    Args:
+        values: float (N,) of the network.
+        networks: float (K, N) of K networks with random weights, NaN where one has no map.
+
+    Returns:
+        In [0, 1]; 1 for fewer than two networks.
+    """
+    from scipy.stats import t
+
+    means = np.array([row[~np.isnan(row)].mean() for row in networks if not np.isnan(row).all()])
+    if len(means) < 2:
+        return 1.0
+    spread = means.std(ddof=1) * math.sqrt(1 + 1 / len(means))
+    ahead = float(values.mean() - means.mean())
+    if spread == 0:
+        return 0.0 if ahead > 0 else 1.0
+    return float(t.sf(ahead / spread, len(means) - 1))
+
+
+def mean_of_defined(values: np.ndarray) -> np.ndarray:
+    """Mean over the first axis of what is not NaN; NaN where nothing is."""
+    defined = ~np.isnan(values)
+    count = defined.sum(0)
+    total = np.where(defined, values, 0.0).sum(0)
+    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
 
 
 def in_words(region: str, tested: Mapping) -> str:

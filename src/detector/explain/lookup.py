@@ -84,13 +84,18 @@ def look_up(image: str, sets: Sequence[DictConfig]) -> list[Picture]:
     Raises:
         UserError: There is no such picture; names the nearest.
     """
-    path = Path(image).expanduser()
-    if path.is_dir():
+    path = Path(image)
+    try:
+        path = path.expanduser()
+        folder, file = path.is_dir(), path.is_file()
+    except (OSError, RuntimeError):  # a name that is too long, or the home of nobody
+        folder = file = False
+    if folder:
         paths = [path / name for name in sorted(image_names(path, "."))]
         if not paths:
             raise UserError(f"{image} holds no picture: give a picture, or a folder with some")
         return _with_sets(paths, sets)
-    if path.is_file():
+    if file:
         return _with_sets([path], sets)
     every: list[str] = []
     for pictures in map(_pictures, sets):

@@ -12,7 +12,7 @@ from detector.explain.scorecard_report import CONTROLS
 from detector.run.figures import INK, MUTED, fit_text
 
 WIDTH, HEIGHT, DPI = 1400, 900, 100  # pixels
-LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F3C8D")
+LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F3C8D", "#8C564B")
 MARKS = {"uniform": "o", "centre": "s", "others": "^", "random": "D"}
 
 
@@ -37,7 +37,7 @@ def scorecard_figure(result: Mapping) -> Figure:
         2, 2, left=0.09, right=0.985, top=0.885, bottom=0.105, hspace=0.42, wspace=0.2
     )
     axes = [figure.add_subplot(cell) for cell in grid]
-    colors = dict(zip([*result["options"]["methods"], OCCLUSION], LINES * 2, strict=False))
+    colors = dict(zip([*result["options"]["methods"], OCCLUSION], LINES, strict=False))
     _shares(axes[0], result, colors)
     _curves(axes[1], result, colors)
     _regions(axes[2], result)
@@ -96,26 +96,24 @@ def _shares(axes: Axes, result: Mapping, colors: Mapping) -> None:
 
 
 def _curves(axes: Axes, result: Mapping, colors: Mapping) -> None:
-    _head(axes, f"Probability of {result['explained']} while pixels change",
-          "share of the pixels, the map's densest first")  # fmt: skip
+    _head(axes, f"Probability of {result['explained']} while pixels change, beside the middle's",
+          "share of the pixels, the map's densest first; on pictures that both have")  # fmt: skip
     for method, one in result["faithfulness"].items():
-        color, style = (MUTED, "--") if method == CENTER else (colors[method], "-")
-        for name, width in (("insertion", 1.9), ("deletion", 1.1)):
-            curve = one["curves"][name]
-            if curve is not None:
-                label = None
-                if name == "insertion":
-                    label = CONTROLS["centre"] if method == CENTER else method
-                axes.plot(np.linspace(0, 1, len(curve)), curve, style, color=color,
+        for name, width, style in (("insertion", 1.9, "-"), ("deletion", 1.2, ":")):
+            curve = one["lead"][name]
+            if method != CENTER and curve is not None:
+                label = method if name == "insertion" else None
+                axes.plot(np.linspace(0, 1, len(curve)), curve, style, color=colors[method],
                           linewidth=width, label=label)  # fmt: skip
     axes.set_xlim(0, 1)
-    axes.set_ylim(0, 1)
     if not axes.lines:
         _nothing(axes, "no map")
         return
+    axes.axhline(0, color=MUTED, linewidth=1, linestyle="--")
     _legend(axes)
-    axes.text(0.985, 0.02, "thick: put into a blurred picture\nthin: taken out", size=9, ha="right",
-              color=MUTED, transform=axes.transAxes, va="bottom")  # fmt: skip
+    axes.text(0.985, 0.02, "full: put into a blurred picture, better above 0\n"
+              "dotted: taken out, better below 0", size=9, ha="right", color=MUTED,
+              transform=axes.transAxes, va="bottom")  # fmt: skip
 
 
 def _regions(axes: Axes, result: Mapping) -> None:

@@ -71,12 +71,16 @@ def points_at(method: str, lift: Mapping, kind: str) -> str:
     """
     there = "what was edited" if kind == "pixels" else "the parts that were edited"
     if lift["value"] is None:
-        return f"It was not shown that maps of {method} point at {there}: there is no map to tell."
+        return (
+            f"It was not shown that maps of {method} point at {there}: no picture has a map of its"
+            " own and of every control."
+        )
     strongest = CONTROLS[lift["strongest"]]
     figures = (
         f"{lift['share']:.0%} of a map lies inside, {lift['value']:.2f} times"
         f" [{lift['low']:.2f}, {lift['high']:.2f}] as much as of the strongest control"
-        f" ({strongest}), {lift['n']} pictures"
+        f" ({strongest}{'' if 'random' in lift['lifts'] else '; none with random weights'}),"
+        f" {lift['n']} pictures"
     )
     if lift["holds"]:
         return f"**Maps of {method} point at {there}**: {figures}."
@@ -93,9 +97,12 @@ def _seen(result: Mapping) -> str:
         return "the network has learnt nothing."
     if not result["training_known"]:
         return "its run folder is gone, so that it may have been trained on some of these."
+    said = "none of these pictures was in its training."
     if left := result["left_out_as_trained_on"]:
-        return f"{left} pictures of its training were left out."
-    return "none of these pictures was in its training."
+        said = f"{left} pictures of its training were left out."
+    if result["part"] == "unseen":
+        said += " Its validation is among them, which chose its weights."
+    return said
 
 
 def _masks(result: Mapping) -> list[str]:
@@ -174,20 +181,21 @@ def _regions(result: Mapping) -> list[str]:
 def _changed(result: Mapping) -> list[str]:
     rows = []
     for method, one in result["faithfulness"].items():
+        names = ("insertion", "deletion", "road")
         cells = [method if method != CENTER else CONTROLS["centre"], str(one["insertion"]["n"])]
-        for name in ("insertion", "deletion", "road"):
-            cells += [shown(one[name]), shown(one[name].get("lead"))]
-        rows.append(cells)
+        cells += [shown(one[name].get("lead")) for name in names]
+        rows.append(cells + [shown(one[name]) for name in names])
     if not rows:
         return []
-    header = ["pixels in the order of", "pictures", "insertion", "its lead", "deletion",
-              "its lead", "ROAD", "its lead"]  # fmt: skip
+    header = ["pixels in the order of", "pictures", "insertion, lead", "deletion, lead",
+              "ROAD, lead", "insertion", "deletion", "ROAD"]  # fmt: skip
     return [
         "", "## Does the answer depend on what is marked?", "",
         f"Area under the probability of {result['explained']} while pixels are put into a blurred"
         " picture (insertion, higher is better) or taken out (deletion, lower is better), and ROAD"
         " (higher is better). The lead is over a map that looks at the middle, on the same"
-        " pictures.", "", *table(header, rows),
+        " pictures; the other figures are each over the pictures where the method has a map, and"
+        " not to be compared.", "", *table(header, rows),
     ]  # fmt: skip
 
 
@@ -197,7 +205,7 @@ def _sanity(result: Mapping) -> list[str]:
         return []
     names = [stage["from"] for stage in next(iter(found.values()))]
     rows = [
-        [f"`{name}`", *(shown(stages[k]) for stages in found.values())]
+        [f"`{name}`", *(f"{shown(stages[k])}, n {stages[k]['n']}" for stages in found.values())]
         for k, name in enumerate(names)
     ]
     return [

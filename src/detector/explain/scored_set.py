@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 UNSEEN = "unseen"
 RULES = {
-    "image": one_of(None),
+    "image": (lambda v: v is None, "mode=scorecard takes no picture, but data="),
     "seed": whole(0),
     "scorecard": mapping,
     "scorecard.methods": texts,
@@ -38,7 +38,7 @@ RULES = {
             "sanity_images", "stages", "random_networks",
         )
     },
-    "scorecard.images": whole(1),
+    "scorecard.images": whole(1, 2000),
     "scorecard.steps": whole(1),
     "scorecard.grid": whole(1),
     "scorecard.untrained": flag,
@@ -115,6 +115,7 @@ class ScoredSet(Opened):
         """Measures and writes the report; returns what scorecard.json holds, and `folder`."""
         started = time.monotonic()
         index, predictor = self.set.faces.index, self.trained.predictor
+        folder = self.new_folder(f"{index.name}-{self.trained.name}-scorecard")
         if self.cfg.scorecard.untrained:
             predictor.network = predictor.untrained(self.cfg.seed)
         truth = look_at(
@@ -147,7 +148,6 @@ class ScoredSet(Opened):
             "options": OmegaConf.to_container(self.cfg.scorecard, resolve=True),
             **measured,
         }
-        folder = self.new_folder(f"{index.name}-{self.trained.name}-scorecard")
         result["seconds"] = round(time.monotonic() - started, 1)
         run_folder.write_json(folder / "scorecard.json", result)
         text = markdown(result)

@@ -36,7 +36,11 @@ RULES = {
     "gradcam.regions": flag,
     "gradcam.device": one_of("auto", "cpu", "cuda", "mps"),
 }
-OF_PICTURES = {"image": either(text, (lambda v: isinstance(v, (int, float)), "a name"))}
+OF_PICTURES = {
+    "image": either(
+        text, (lambda v: isinstance(v, (int, float)) and not isinstance(v, bool), "a number")
+    )
+}
 PREDICTED = "predicted"
 
 
@@ -177,7 +181,10 @@ class Explanation(Opened):
         )  # fmt: skip
         return found, figure
 
-    def _seen(self, picture: Picture) -> bool:
+    def _seen(self, picture: Picture) -> bool | None:
+        """Whether it was in the training; None where that is not known."""
+        if not picture.set or self.trained.data is None:
+            return None
         return (
             picture.set == self.trained.predictor.trained_on
             and self.trained.parts.get(picture.name) == "train"
@@ -194,6 +201,10 @@ class Explanation(Opened):
         known, notes = self.trained.predictor.trained_on, []
         if self._seen(picture):
             notes.append("The network was trained on this very picture.")
+        elif not picture.set:
+            notes.append("It lies in no known set: the network may have been trained on it.")
+        elif self.trained.data is None:
+            notes.append("Its run folder is gone: the network may have been trained on it.")
         elif picture.set != known:
             notes.append(f"The network was trained on {known}, another set.")
         if self.options.regions and placed is None:

@@ -79,7 +79,8 @@ def look_at(
         placed = regions_of_image(whole, preprocess)
         empty = np.zeros((preprocess.size, preprocess.size), np.int8)
         mask, source = _mask(index, row, whole, photographs.get(row, ()), preprocess)
-        origin[source] += bool(source)
+        if mask is not None and mask.any():
+            origin[source] += 1
         kept.append(
             (row, preprocess.resize(whole), empty if placed is None else placed.labels,
              placed is not None, empty > 0 if mask is None else mask)
@@ -90,8 +91,7 @@ def look_at(
         reason = next(iter(lost.values()), "there is none")
         raise UserError(f"no picture of {index.name} could be read: {reason}")
     columns = [np.array(column) for column in zip(*kept, strict=True)]
-    found = {source: n for source, n in origin.items() if n}
-    return Truth(*columns, part_bits(index, columns[0]), lost, found)
+    return Truth(*columns, part_bits(index, columns[0]), lost, dict(origin))
 
 
 def known_to_the_pixel(index: Index) -> set[int]:
@@ -148,7 +148,7 @@ def _palette(path: Path, size: tuple[int, int]) -> np.ndarray | None:
     try:
         with Image.open(path) as file:
             return np.asarray(file) if file.size == size and file.mode in "LP" else None
-    except (OSError, Image.DecompressionBombError):
+    except Exception:  # Pillow's readers raise errors of many kinds on damaged files
         return None
 
 

@@ -9,7 +9,7 @@ from detector.data.sources import FACE_PARTS
 from detector.evaluation.compare import holm
 from detector.evaluation.metrics import LEVEL
 from detector.explain import scores
-from detector.explain.evidence import edited_auroc, looked_at, mean_share
+from detector.explain.evidence import edited_auroc, looked_at, mean_of_defined, mean_share
 from detector.explain.regions import REGIONS
 
 if TYPE_CHECKING:
@@ -65,17 +65,24 @@ def _inside(card: "Scorecard", kind: str, method: str, rows: np.ndarray, masks: 
         even = scores.area_shares(masks) if name == "share" else None
         if even is not None:
             controls["uniform"] = even
+        networks = None
         if method in card.random:
-            controls["random"] = _random(
-                card, method, lambda every, m=measure: m(every[rows], masks), even
-            )
+            networks = _random(card, method, lambda every, m=measure: m(every[rows], masks), even)
+        for key, value in controls.items():  # of the same pictures
+            controls[key] = np.where(np.isnan(mine), np.nan, value)
         found[name] = mean_share(mine, groups, **card.drawn)
+        shown = dict(controls)
+        if networks is not None:
+            shown["random"] = np.where(np.isnan(mine), np.nan, mean_of_defined(networks))
         found[name]["controls"] = {
-            key: mean_share(value, groups, **card.drawn) for key, value in controls.items()
+            key: mean_share(value, groups, **card.drawn) for key, value in shown.items()
         }
         if name == "share":
             columns = {key: value[:, None] for key, value in controls.items()}
-            tested = looked_at(mine[:, None], columns, groups, names=[method], **card.drawn)
+            tested = looked_at(
+                mine[:, None], columns, groups, names=[method],
+                networks=None if networks is None else networks[..., None], **card.drawn,
+            )  # fmt: skip
             found["lift"] = tested[method]
     return found
 
@@ -99,7 +106,7 @@ def parts(card: "Scorecard") -> dict:
 
         values = {"map": measured(every)}
         if method in card.random:
-            values["random"] = _random(card, method, measured)
+            values["random"] = mean_of_defined(_random(card, method, measured))
         found[method] = {
             key: edited_auroc(value, bits, groups, names=FACE_PARTS, **card.drawn)
             for key, value in values.items()
@@ -117,18 +124,20 @@ def regions(card: "Scorecard") -> dict:
         labels = card.truth.labels[rows]
         even = scores.region_areas(labels)
         controls = {"uniform": even, "centre": scores.region_shares(card.center, labels)}
+        networks = None
         if method in card.random:
-            controls["random"] = _random(
+            networks = _random(
                 card,
                 method,
                 lambda maps, rows=rows, labels=labels: scores.region_shares(maps[rows], labels),
                 even,
-            )
+            )[..., 1:]
         # What lies around the face is no region of it, and would be one more test.
         found[method] = looked_at(
             scores.region_shares(every[rows], labels)[:, 1:],
             {name: values[:, 1:] for name, values in controls.items()},
             card.groups[rows],
+            networks=networks,
             names=REGIONS[1:],
             **card.drawn,
         )
@@ -141,14 +150,9 @@ def _random(
     measure: Callable[[np.ndarray], np.ndarray],
     even: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Mean of a measure over the networks with random weights.
+    """A measure of each network with random weights, (K, ...).
 
     One without a map of a picture counts as `even` there, or not at all.
     """
     values = np.stack([measure(maps) for maps in card.random[method]])
-    if even is not None:
-        values = np.where(np.isnan(values), even, values)
-    defined = ~np.isnan(values)
-    total = np.where(defined, values, 0.0).sum(0)
-    count = defined.sum(0)
-    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    return values if even is None else np.where(np.isnan(values), even, values)
