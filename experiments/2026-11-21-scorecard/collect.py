@@ -20,8 +20,11 @@ def newest(runs: Path) -> dict[tuple[str, str], tuple[dict, Path]]:
     for file in sorted(runs.glob("gradcam/*-scorecard/*/scorecard.json")):
         card = json.loads(file.read_text())
         name = card["network"].removeprefix(f"{card['set']}-")
-        if card["set"] in SETS and name in NETWORKS and len(card["options"]["methods"]) > 1:
-            found[card["set"], name] = card, file.parent
+        if card["set"] not in SETS or name not in NETWORKS:
+            continue
+        if "gradcam" not in card["options"]["methods"]:
+            name += ", slow methods"
+        found[card["set"], name] = card, file.parent
     return found
 
 
@@ -65,8 +68,7 @@ def write(cards: dict) -> str:
         lines += [
             "", f"## {of_set}", "",
             f"{some['n']} pictures, {masks['n']} of them fakes whose edit is known to the pixel"
-            f" ({masks['area']:.1%} of a picture on average); {some['options']['slow_images']} for"
-            " scorecam and ablationcam.", "",
+            f" ({masks['area']:.1%} of a picture on average).", "",
             "Share of the map inside the edit over that of the strongest control (even map, the"
             " middle, mean map of the others, random weights). **Bold**: above 1 against every"
             " control, after correction over methods. *Italics*: below 1.", "",
@@ -87,7 +89,7 @@ def write(cards: dict) -> str:
             *by_network(
                 cards, of_set,
                 lambda c, m: " / ".join(
-                    shown(c["faithfulness"][m][key].get("lead"))
+                    shown(c["faithfulness"].get(m, {}).get(key, {}).get("lead"))
                     for key in ("insertion", "deletion")
                 ),
                 methods,
@@ -96,7 +98,9 @@ def write(cards: dict) -> str:
             " weights are", "",
             *by_network(
                 cards, of_set,
-                lambda c, m: " / ".join(shown(c["sanity"][m][k]) for k in (0, -1)),
+                lambda c, m: " / ".join(
+                    shown(c["sanity"][m][k]) for k in (0, -1) if m in c["sanity"]
+                ),
                 [m for m in methods if m in some["sanity"]],
             ), "",
             "Was this part edited? AUROC of its share of the map: viewer's left eye, right eye,"
@@ -119,7 +123,36 @@ def write(cards: dict) -> str:
                 methods,
             ),
         ]  # fmt: skip
+        slow = cards.get((of_set, "cnn6, slow methods"))
+        if slow is not None:
+            found = slow[0]["masks"]["pixels"]["methods"]
+            rows = [
+                [name, str(found[name]["lift"]["n"]), lift(slow[0], name)]
+                for name in slow[0]["options"]["methods"]
+            ]
+            lines += ["", "The first table for cnn6 by slow methods:", ""]
+            lines += table(["maps of", "pictures", "times"], rows)
     return "\n".join(lines).strip()
+
+
+def short(cards: dict) -> str:
+    """README's table: both sets, by network and method."""
+    methods = ("gradcam", "hirescam", "layercam", "eigencam", "occlusion")
+    rows = [
+        [of_set, name, *(lift(cards[of_set, name][0], method) for method in methods)]
+        for of_set in SETS
+        for name in NETWORKS
+        if (of_set, name) in cards
+    ]
+    return "\n".join(table(["set", "network", *methods], rows))
+
+
+def fill(file: Path, start: str, end: str, text: str) -> None:
+    """Replaces what stands between two comments."""
+    old = file.read_text(encoding="utf-8")
+    block = f"{start}\n{text}\n{end}"
+    new = re.sub(f"{re.escape(start)}.*?{re.escape(end)}", lambda _: block, old, flags=re.S)
+    file.write_text(new, encoding="utf-8")
 
 
 def main(runs: Path) -> None:
@@ -127,18 +160,16 @@ def main(runs: Path) -> None:
     if missing := [f"{n} on {s}" for s in SETS for n in NETWORKS if (s, n) not in cards]:
         print("no scorecard yet of", "; ".join(missing))
     for (of_set, name), (_, folder) in cards.items():
-        target = HERE / of_set / name.replace(", ", "-")
+        target = HERE / of_set / name.replace(", ", "-").replace(" ", "-")
         target.mkdir(parents=True, exist_ok=True)
         for file in ("scorecard.md", "scorecard.png"):
             shutil.copy(folder / file, target)
     text = write(cards)
-    readme = HERE / "README.md"
-    old = readme.read_text(encoding="utf-8")
-    block = "<!-- tables: printed by collect.py -->\n\n" + text + "\n\n<!-- end -->"
-    new = re.sub(
-        r"<!-- tables: printed by collect\.py -->.*<!-- end -->", lambda _: block, old, flags=re.S
-    )
-    readme.write_text(new, encoding="utf-8")
+    fill(HERE / "README.md", "<!-- tables: printed by collect.py -->", "<!-- end -->", text)
+    fill(
+        HERE.parents[1] / "README.md", "<!-- scorecard: copied by collect.py -->",
+        "<!-- end scorecard -->", short(cards),
+    )  # fmt: skip
     print(text)
 
 
