@@ -106,6 +106,15 @@ def test_batches_and_single_files_agree(checkpoint, batch_size):
     assert predictor.scores([]).shape == (0,)
 
 
+def test_bf16_is_near_and_only_where_it_is_asked_for(checkpoint):
+    predictor = Predictor.load(checkpoint[1])
+    exact, near = predictor.margins(noise(7)), predictor.margins(noise(7), bf16=True)
+    assert near == pytest.approx(exact, abs=0.05) and (near != exact).any()
+    assert (predictor.margins(noise(7)) == exact).all()
+    with torch.autocast("cpu", torch.bfloat16):  # a caller's own changes no verdict
+        assert (predictor.margins(noise(7)) == exact).all()
+
+
 def test_training_and_prediction_feed_the_network_the_same(checkpoint):
     network = build_network(**NET, size=32, classes=2)
     module = DetectorModule(

@@ -183,24 +183,31 @@ class Predictor:
         """
         return float(self.scores([self.preprocess(data)])[0])
 
-    def scores(self, images: Iterable[np.ndarray], batch_size: int = 32) -> np.ndarray:
+    def scores(
+        self, images: Iterable[np.ndarray], batch_size: int = 32, *, bf16: bool = False
+    ) -> np.ndarray:
         """Probabilities of pictures that went through `preprocess`.
 
         Args:
             images: uint8 (S, S, 3) each; a generator is read batch by batch.
             batch_size: Images that are in memory at once.
+            bf16: Compute in bfloat16, as most networks are trained here: faster on some machines,
+                and three digits of the log odds. Verdicts are always float32's.
 
         Returns:
             float64 (N), p_fake, 0..1.
         """
-        return self.calibration.scores(self.margins(images, batch_size))
+        return self.calibration.scores(self.margins(images, batch_size, bf16=bf16))
 
-    def margins(self, images: Iterable[np.ndarray], batch_size: int = 32) -> np.ndarray:
+    def margins(
+        self, images: Iterable[np.ndarray], batch_size: int = 32, *, bf16: bool = False
+    ) -> np.ndarray:
         """What the network says of pictures before any calibration.
 
         Args:
             images: As for `scores`.
             batch_size: Images that are in memory at once.
+            bf16: As for `scores`.
 
         Returns:
             float64 (N), log odds of fake.
@@ -209,16 +216,17 @@ class Predictor:
         for image in images:
             batch.append(image)
             if len(batch) == batch_size:
-                results.append(self._margins(batch))
+                results.append(self._margins(batch, bf16))
                 batch = []
         if batch:
-            results.append(self._margins(batch))
+            results.append(self._margins(batch, bf16))
         return np.concatenate(results) if results else np.zeros(0)
 
-    def _margins(self, batch: list[np.ndarray]) -> np.ndarray:
+    def _margins(self, batch: list[np.ndarray], bf16: bool) -> np.ndarray:
         images = torch.from_numpy(self.preprocess.normalize(np.stack(batch)))
         images = images.to(self.device, memory_format=self._layout)
-        with torch.inference_mode():
+        faster = torch.autocast(self.device.type, torch.bfloat16, enabled=bf16)
+        with torch.inference_mode(), faster:
             # On the CPU in double precision: MPS has none.
             logits = self.network(images).cpu().double()
             return (logits[:, 0] - logits[:, 1:].logsumexp(1)).numpy()

@@ -23,7 +23,7 @@ MOUTH = REGIONS.index("mouth")
 OPTIONS = {
     "methods": ("gradcam", "hirescam"), "slow_images": 6, "center_sigma": 0.25, "tolerance": 0.0,
     "steps": 5, "grid": 6, "faithfulness_images": 24, "compared_images": 24, "road_images": 4,
-    "sanity_images": 8, "stages": 3, "random_networks": 6, "replicates": 200,
+    "sanity_images": 8, "stages": 3, "random_networks": 6, "bf16": False, "replicates": 200,
 }  # fmt: skip
 
 
@@ -177,6 +177,7 @@ def as_result(found):
         "network": "planted-cnn3", "trained_on": "planted", "set": "planted", "part": "test",
         "explained": "fake", "class_names": ["fake", "real"], "n_of_class": [12, 12],
         "left_out_as_trained_on": 0, "training_known": True, "masks_from": {"planted": 12},
+        "precision_of_changed": "32-true",
         "options": OPTIONS,
     }  # fmt: skip
 

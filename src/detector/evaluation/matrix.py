@@ -22,6 +22,7 @@ from detector.predictor import Predictor
 from detector.rules import check, mapping, one_of, text, texts, whole
 from detector.run import folder as run_folder
 from detector.run.hardware import choose_device
+from detector.run.heap import keep_freed_memory
 from detector.run.progress import bar, choose_progress
 
 log = logging.getLogger(__name__)
@@ -77,6 +78,7 @@ class Matrix:
         self.cache = Path(cfg.paths.cache).expanduser()
         self.configs = compose_sets(cfg.sets, cfg)
         device = choose_device(self.options.device, "matrix.device")
+        keep_freed_memory(device)
         self.networks = open_networks(cfg.ckpts, self.runs, device)
         self.sets = self._load_all()
         self._refuse_other_classes()

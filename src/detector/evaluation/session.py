@@ -37,6 +37,7 @@ from detector.rules import (
 from detector.run import folder as run_folder
 from detector.run.card import write_card
 from detector.run.hardware import choose_device
+from detector.run.heap import keep_freed_memory
 from detector.run.progress import bar, choose_progress
 
 log = logging.getLogger(__name__)
@@ -80,9 +81,9 @@ class Evaluation:
         self.progress, _ = choose_progress(cfg.progress)
         self.runs = Path(cfg.paths.runs).expanduser().resolve()
         self.cache = Path(cfg.paths.cache).expanduser()
-        self.trained = open_trained(
-            cfg.ckpt, self.runs, choose_device(self.options.device, "evaluate.device")
-        )
+        device = choose_device(self.options.device, "evaluate.device")
+        keep_freed_memory(device)
+        self.trained = open_trained(cfg.ckpt, self.runs, device)
         chosen = choose_set(
             "evaluate", cfg.data, self.trained, self.cache, bar(self.progress, "preparing the set")
         )

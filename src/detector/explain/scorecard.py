@@ -36,6 +36,7 @@ class Options:
     sanity_images: int
     stages: int
     random_networks: int
+    bf16: bool
     replicates: int
 
 
@@ -78,8 +79,8 @@ class Scorecard:
         self.center = scores.center_gaussian(self.size, options.center_sigma)
 
     def score(self, images: np.ndarray) -> np.ndarray:
-        """Probability of the class explained, float64 (N), of uint8 (N, S, S, 3)."""
-        p_fake = self.predictor.scores(images, BATCH)
+        """Probability of the class explained, float64 (N), of changed pictures, uint8."""
+        p_fake = self.predictor.scores(images, BATCH, bf16=self.options.bf16)
         return p_fake if self.explained == 0 else 1 - p_fake
 
     def record(self, method: str, name: str, rows: np.ndarray, values: np.ndarray) -> None:

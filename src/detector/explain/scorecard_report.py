@@ -195,7 +195,8 @@ def _changed(result: Mapping) -> list[str]:
         " picture (insertion, higher is better) or taken out (deletion, lower is better), and ROAD"
         " (higher is better). The lead is over a map that looks at the middle, on the same"
         " pictures; the other figures are each over the pictures where the method has a map, and"
-        " not to be compared.", "", *table(header, rows),
+        f" not to be compared. Changed pictures were scored in {result['precision_of_changed']}.",
+        "", *table(header, rows),
     ]  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from detector.explain.session import PREDICTED, Opened
 from detector.explain.truth import Truth, known_to_the_pixel, look_at
 from detector.rules import flag, mapping, number, one_of, texts, whole
 from detector.run import folder as run_folder
+from detector.run.hardware import choose_hardware
 from detector.run.progress import bar
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,7 @@ RULES = {
     "scorecard": mapping,
     "scorecard.methods": texts,
     "scorecard.part": one_of(*PARTS, UNSEEN),
+    "scorecard.precision": one_of("auto", "32-true", "bf16-mixed"),
     **{
         f"scorecard.{key}": whole(0)
         for key in (
@@ -66,7 +68,7 @@ class ScoredSet(Opened):
                 f"gradcam.explain={PREDICTED}: a scorecard is of the evidence for one class; choose"
                 f" {' or '.join(self.trained.predictor.class_names)}"
             )
-        plain = {field.name: asked[field.name] for field in fields(Options)}
+        plain = {f.name: asked[f.name] for f in fields(Options) if f.name in asked}
         methods = tuple(dict.fromkeys(asked.methods))
         if unknown := [method for method in methods if method not in METHODS]:
             raise UserError(
@@ -74,7 +76,10 @@ class ScoredSet(Opened):
             )
         if not methods:
             raise UserError("scorecard.methods=[]: name at least one, such as gradcam")
-        self.settings = Options(**plain | {"methods": methods})
+        accelerator = {"cuda": "gpu"}.get(self.device, self.device)
+        self.precision = choose_hardware(accelerator, asked.precision).precision
+        bf16 = self.precision == "bf16-mixed"
+        self.settings = Options(**plain | {"methods": methods, "bf16": bf16})
         side = self.trained.predictor.preprocess.size
         if self.settings.grid > side:
             raise UserError(f"scorecard.grid={asked.grid}: the network sees {side} pixels a side")
@@ -145,6 +150,7 @@ class ScoredSet(Opened):
             "training_known": self.set.known.trained is not None,
             "masks_from": truth.origin,
             "unreadable": truth.lost,
+            "precision_of_changed": self.precision,
             "options": OmegaConf.to_container(self.cfg.scorecard, resolve=True),
             **measured,
         }

@@ -19,6 +19,7 @@ from detector.predictor import Predictor
 from detector.rules import Rule, check, either, flag, mapping, nothing, one_of, text
 from detector.run import folder as run_folder
 from detector.run.hardware import choose_device
+from detector.run.heap import keep_freed_memory
 from detector.run.progress import bar, choose_progress
 
 log = logging.getLogger(__name__)
@@ -60,9 +61,9 @@ class Opened:
         self.cfg, self.options = cfg, cfg.gradcam
         self.progress, _ = choose_progress(cfg.progress)
         self.runs = Path(cfg.paths.runs).expanduser().resolve()
-        self.trained = open_trained(
-            cfg.ckpt, self.runs, choose_device(self.options.device, "gradcam.device")
-        )
+        self.device = choose_device(self.options.device, "gradcam.device")
+        keep_freed_memory(self.device)
+        self.trained = open_trained(cfg.ckpt, self.runs, self.device)
         self.explained = self._class(self.options.explain, self.trained.predictor)
 
     def new_folder(self, name: str) -> Path:

@@ -29,6 +29,7 @@ from detector.run.checks import check_config, check_resume, class_weights, fixed
 from detector.run.curves import gap_opened, plot_curves
 from detector.run.finish import hyperparameters, predict_parts, write_results
 from detector.run.hardware import choose_hardware
+from detector.run.heap import keep_freed_memory
 from detector.run.history import History
 from detector.run.pictures import Pictures, tensorboard
 from detector.run.progress import bar, choose_progress
@@ -80,6 +81,7 @@ class Session:
         self.pixels = load_pixels(
             index, self.preprocess, cache_gb=cfg.data.cache_gb, cache_dir=cache
         )
+        keep_freed_memory(self.hardware.accelerator)
         self.data = FaceData(
             self.pixels,
             index.labels,

@@ -1,0 +1,47 @@
+"""Whether freed memory stays in the process, counted by page faults in a process of its own."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from detector.run.heap import OWN, keep_freed_memory
+
+SCRIPT = """
+import json, resource, sys
+from detector.run.heap import keep_freed_memory
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(4):
+        b"x" * 100_000_000
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+done = keep_freed_memory(sys.argv[1])
+faults()
+print(json.dumps([done, faults()]))
+"""
+
+
+def told(device, **more):
+    env = {name: value for name, value in os.environ.items() if name not in OWN} | more
+    ran = subprocess.run(
+        [sys.executable, "-c", SCRIPT, device], env=env, capture_output=True, text=True, check=True
+    )
+    return json.loads(ran.stdout)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told anything")
+def test_freed_memory_is_used_again_and_the_environment_goes_first():
+    plain, kept = told("cuda"), told("cpu")
+    assert not plain[0] and kept[0]
+    assert kept[1] < plain[1] / 10
+    assert not told("cpu", MALLOC_TRIM_THRESHOLD_="1000000")[0]
+
+
+def test_another_c_library_is_left_alone(monkeypatch):
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
+    assert not keep_freed_memory("cpu")
