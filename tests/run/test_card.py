@@ -225,7 +225,7 @@ def test_a_damaged_file_is_said_and_stops_nothing(run, name, broken):
     assert text.count("\n## ") == 8
     if name in ("audit", "evaluation"):
         assert str(path) in text and "cannot be used" in text
-        assert section(text, "What it is").count("\n- ") == 5
+        assert section(text, "What it is").count("\n- ") == 6
     elif broken != b'{"a": {}}' or name == "metrics.json":
         assert "cannot be used" in text or "Cannot be told" in text or "unknown" in text
 

@@ -1,11 +1,20 @@
 """Any timm network by name."""
 
 import difflib
+from collections.abc import Mapping
 
 import timm
 from torch import nn
 
 from detector.errors import UserError
+
+
+def timm_options(name: str, size: int, options: Mapping) -> dict:
+    """Arguments of `timm.create_model`, with the size where the network asks for it."""
+    config = timm.get_pretrained_cfg(name)
+    # Vision transformers size their position embedding by it.
+    fixed = config is not None and config.fixed_input_size
+    return dict(options) | ({"img_size": size} if fixed else {})
 
 
 def timm_network(name: str, size: int, classes: int, **options) -> nn.Module:
@@ -27,9 +36,7 @@ def timm_network(name: str, size: int, classes: int, **options) -> nn.Module:
     files = [key for key in options if key == "checkpoint_path" or key.startswith("pretrained")]
     if files:  # a checkpoint's card comes through here: it must not make timm open a file
         raise UserError(f"model.net.{files[0]}: weights from files are no option of a network")
-    fixed = timm.get_pretrained_cfg(name)
-    if fixed is not None and fixed.fixed_input_size:
-        options["img_size"] = size  # vision transformers size their position embedding by it
+    options = timm_options(name, size, options)
     try:
         return timm.create_model(name, pretrained=False, num_classes=classes, **options)
     except (TypeError, ValueError, AssertionError, RuntimeError) as error:

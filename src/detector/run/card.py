@@ -96,6 +96,7 @@ def _network(facts: Facts) -> list[str]:
         else "- files: each is first made a JPEG of one kind, "
         + ", ".join(f"{safe(k)} {safe(v)}" for k, v in normalize.items()),
         f"- output: the score that a picture is {facts.fake}, between 0 and 1",
+        f"- begun with: {_begun(config)}",
     ]
     if "best_epoch" in training:
         lines.append(
@@ -104,6 +105,16 @@ def _network(facts: Facts) -> list[str]:
             f" seed {config['seed']}"
         )
     return lines
+
+
+def _begun(config: Mapping) -> str:
+    """Paths lose their folders: a card is for others."""
+    pretrained, checkpoint = config["model"].get("pretrained"), config.get("init_from")
+    if checkpoint:
+        return f"all weights but the head's of {safe(Path(checkpoint).name)}, a run of this project"
+    if pretrained is True:
+        return f"the published weights of {safe(config['model']['net']['name'])}"
+    return f"the weights in {safe(Path(pretrained).name)}" if pretrained else "random weights"
 
 
 def _use(facts: Facts) -> list[str]:

@@ -66,6 +66,8 @@ RULES = (
         "model.net": mapping,
         "model.net.name": text_rule,
         "model.preprocess": mapping,
+        "model.pretrained": either(flag, text_rule),
+        "init_from": either(nothing, text_rule),
         "augment.name": text_rule,
         "augment.steps": mappings,
     }
@@ -92,6 +94,8 @@ def check_config(cfg: DictConfig) -> None:
     wanted = "min" if cfg.select.monitor.endswith("loss") else "max"
     if cfg.select.mode != wanted:
         raise UserError(f"select.mode={cfg.select.mode}: {cfg.select.monitor} wants {wanted}")
+    if cfg.init_from is not None and cfg.model.pretrained is not False:
+        raise UserError("init_from and model.pretrained: weights come from one of them, give one")
     if cfg.schedule.warmup_epochs >= cfg.trainer.max_epochs:
         raise UserError(
             f"schedule.warmup_epochs={cfg.schedule.warmup_epochs}: must be below"

@@ -20,9 +20,11 @@ from detector.data.transforms import Augment
 from detector.errors import UserError
 from detector.evaluation.calibration import calibrate
 from detector.models.build import build_network
+from detector.models.pretrained import find_pretrained, preprocessing_of
 from detector.module import DetectorModule
 from detector.predictor import Predictor, make_card, read_checkpoint
 from detector.run import folder as run_folder
+from detector.run.begin import begin_with
 from detector.run.card import write_card
 from detector.run.checkpoints import Checkpoints, write_calibration
 from detector.run.checks import check_config, check_resume, class_weights, fixed_settings
@@ -62,10 +64,14 @@ class Session:
 
     def __init__(self, cfg: DictConfig) -> None:
         check_config(cfg)
-        self.cfg = cfg
         self.hardware = choose_hardware(cfg.trainer.accelerator, cfg.trainer.precision)
+        begun = find_pretrained(cfg.model.net.name, cfg.model.pretrained)
+        settings = OmegaConf.to_container(cfg.model.preprocess, resolve=True)
+        settings = preprocessing_of(cfg.model.net.name, settings, begun)
+        # What a run leaves says numbers, whatever timm's next version has.
+        cfg = self.cfg = OmegaConf.merge(cfg, {"model": {"preprocess": settings}})
         self.preprocess = Preprocess.from_dict(
-            OmegaConf.to_container(cfg.model.preprocess, resolve=True)
+            settings
             # Here and not in each conf/model/*.yaml, where a new network's could lack the line.
             | {"normalizer": OmegaConf.to_container(cfg.data, resolve=True).get("normalize")}
         )
@@ -74,6 +80,12 @@ class Session:
             raise UserError(f"model.net.{key}: the side is model.preprocess.size, classes are 2")
         torch.manual_seed(cfg.seed)
         network = build_network(**network_args, size=self.preprocess.size, classes=2)
+        self.weights = begin_with(
+            network, network_args, size=self.preprocess.size, classes=2,
+            # A checkpoint to go on from has all of it.
+            found=None if cfg.ckpt_path else begun,
+            init_from=None if cfg.ckpt_path else cfg.init_from,
+        )  # fmt: skip
         self.progress, progress_callbacks = choose_progress(cfg.progress)
         cache = Path(cfg.paths.cache).expanduser()
         self.faces = load_set(cfg.data, cache, bar(self.progress, f"preparing {cfg.data.name}"))

@@ -1,0 +1,57 @@
+"""The weights that a training begins with."""
+
+import logging
+from collections.abc import Mapping
+
+from torch import nn
+
+from detector.errors import UserError
+from detector.models.backbone import timm_options
+from detector.models.pretrained import Pretrained, take_body
+from detector.predictor import read_checkpoint
+
+log = logging.getLogger(__name__)
+
+
+def begin_with(
+    network: nn.Module,
+    args: Mapping,
+    *,
+    size: int,
+    classes: int,
+    found: Pretrained | None,
+    init_from: str | None,
+) -> str:
+    """Puts weights of an earlier training, here or elsewhere, into all but the head.
+
+    Args:
+        network: Random weights; changed in place.
+        args: `name` and options that it was built with.
+        size: Side of its input, in pixels.
+        classes: Number of its logits.
+        found: Of another project.
+        init_from: A checkpoint of this one.
+
+    Returns:
+        Where the weights are from, in words.
+
+    Raises:
+        UserError: They cannot be read, or are of another network.
+    """
+    if init_from is not None:
+        checkpoint = read_checkpoint(init_from)
+        card = checkpoint["detector"]
+        theirs, ours = card["network"].get("name"), args["name"]
+        if theirs != ours:
+            raise UserError(f"init_from={init_from} is a {theirs}, this network a {ours}")
+        take_body(network, checkpoint["state_dict"], f"init_from={init_from}")
+        origin = f"all but the head from a network trained on {card['trained_on']}"
+    elif found is not None:
+        options = {key: value for key, value in args.items() if key != "name"}
+        options = timm_options(found.name, size, options) | {"num_classes": classes}
+        take_body(network, found.state(network, options), f"model.pretrained: {found.origin}")
+        origin = f"all but the head from {found.origin}"
+    else:
+        return "random"
+    log.info("weights: %s", origin)
+    return origin
