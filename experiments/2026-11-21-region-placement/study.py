@@ -22,13 +22,13 @@ from PIL import Image
 
 import detector.data
 from detector import cli
+from detector.data import regions as placed
 from detector.data.decode import decode
 from detector.data.preprocess import Preprocess
 from detector.data.sources import FACE_PARTS, SOURCES
 from detector.data.synthetic.make import make_set
 from detector.data.synthetic.table import read_table
 from detector.evaluation.intervals import wilson
-from detector.explain import regions as placed
 from detector.explain.edited import edited_mask
 from detector.explain.evidence import edited_auroc
 from detector.explain.geometry import mask_to_input, to_input
