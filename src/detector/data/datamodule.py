@@ -15,12 +15,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from detector.data.blended.training import Blending
 from detector.data.cache import Pixels
 from detector.data.split import deal
 from detector.data.transforms import Augment
 from detector.errors import UserError
 
 log = logging.getLogger(__name__)
+
+MEASURED = -1  # the epoch of blends that are measured: no training sees them
 
 
 class Faces(Dataset):
@@ -30,20 +33,37 @@ class Faces(Dataset):
         pixels: uint8 pictures by row.
         labels: int (N).
         augment: Applied to each picture; None for as they are.
+        blending: Makes the pictures of rows beyond those of the set; None where there are none.
+        measured: Blends are those of one epoch, `MEASURED`, whichever is asked for.
     """
 
-    def __init__(self, pixels: Pixels, labels: np.ndarray, augment: Augment | None = None) -> None:
+    def __init__(
+        self,
+        pixels: Pixels,
+        labels: np.ndarray,
+        augment: Augment | None = None,
+        blending: Blending | None = None,
+        *,
+        measured: bool = False,
+    ) -> None:
         self.pixels, self.labels, self.augment = pixels, labels, augment
+        self.blending, self.measured = blending, measured
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, int, int]:
         epoch, row = key
-        image = torch.from_numpy(np.ascontiguousarray(self.pixels[row])).permute(2, 0, 1)
+        label, drawn = int(self.labels[row]), row
+        if self.blending is None:
+            picture = self.pixels[row]
+        else:
+            picture = self.blending.picture(self.pixels, MEASURED if self.measured else epoch, row)
+            drawn, row = self.blending.seed_row(row), row % self.blending.n
+        image = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)
         if self.augment is not None:
-            image = self.augment(image, epoch, row)
-        return image.contiguous(), int(self.labels[row]), row
+            image = self.augment(image, epoch, drawn)
+        return image.contiguous(), label, row
 
 
 class EpochSampler(Sampler):
@@ -124,6 +144,8 @@ class FaceData(L.LightningDataModule):
         start_method: How loader processes start: fork, spawn, forkserver; None for the
             platform's own.
         pin_memory: Page-locked batches, for a GPU.
+        blending: Fakes made of real images for the train part, and for its measured subset: then
+            `labels` and `rows["train"]` go beyond the rows of the set, see `Blending`.
 
     Raises:
         UserError: `batch_size` or `num_workers` is out of range.
@@ -142,6 +164,7 @@ class FaceData(L.LightningDataModule):
         seed: int,
         start_method: str | None = None,
         pin_memory: bool = False,
+        blending: Blending | None = None,
     ) -> None:
         super().__init__()
         if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
@@ -149,13 +172,17 @@ class FaceData(L.LightningDataModule):
         self.pixels, self.labels, self.parts, self.seed = pixels, labels, parts, seed
         self.augment = augment if augment.names else None
         self.rows = {part: np.flatnonzero(parts == part) for part in ("train", "val", "test")}
+        self.blending = blending
+        if blending is not None:
+            self.labels = labels = blending.labels
+            self.rows["train"], groups = blending.rows, [*groups] * 3
         self.rows["measured"] = measured_subset(
             self.rows["train"], labels, groups, len(self.rows["val"])
         )
         self.batch_size, self.start_method = batch_size, start_method
         self.pin_memory = pin_memory
         self.workers, why = choose_workers(
-            num_workers, cached=pixels.file is not None, augmented=self.augment is not None
+            num_workers, cached=pixels.file is not None, augmented=bool(self.augment or blending)
         )
         log.info("loader processes: %d (%s)", self.workers, why)
 
@@ -165,7 +192,13 @@ class FaceData(L.LightningDataModule):
         measured = 0 if self.pixels.file is not None else min(2, self.workers)
         workers = self.workers if training else measured
         return DataLoader(
-            Faces(self.pixels, self.labels, self.augment if training else None),
+            Faces(
+                self.pixels,
+                self.labels,
+                self.augment if training else None,
+                self.blending,
+                measured=not training,
+            ),
             batch_size=self.batch_size,
             sampler=EpochSampler(self.rows[part], shuffle=training, seed=self.seed),
             # Batch norm over a small map cannot take a batch of one image.

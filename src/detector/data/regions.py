@@ -73,18 +73,34 @@ def regions(landmarks: np.ndarray, size: int) -> np.ndarray:
             span no face.
     """
     points = np.asarray(landmarks, np.float64)
-    if points.shape != (5, 2) or not np.isfinite(points).all():
-        raise UserError("give five finite landmarks, x and y each: eyes, nose tip, mouth corners")
-    origin, mouth = points[:2].mean(0), points[3:].mean(0)
-    axes = np.stack([points[1] - points[0], mouth - origin], axis=1)
-    longest = (axes**2).sum(0).max()
-    if longest == 0 or abs(np.linalg.det(axes)) < FLATTEST * longest:
-        raise UserError("the landmarks lie on a line: they span no face")
-    inverse = np.linalg.inv(axes)
+    frame, origin = axes(points), points[:2].mean(0)
+    inverse = np.linalg.inv(frame)
     centres = np.arange(size) + 0.5
     x, y = centres[None, :] - origin[0], centres[:, None] - origin[1]
     u, v = (row[0] * x + row[1] * y for row in inverse)
     return _painted(u, v, (points - origin) @ inverse.T)
+
+
+def axes(landmarks: np.ndarray) -> np.ndarray:
+    """The frame of a face: along the line of the eyes, and from its middle to the mouth's.
+
+    Args:
+        landmarks: As `regions` takes them.
+
+    Returns:
+        float64 (2, 2), the two axes in pixels, as columns.
+
+    Raises:
+        UserError: As `regions`.
+    """
+    points = np.asarray(landmarks, np.float64)
+    if points.shape != (5, 2) or not np.isfinite(points).all():
+        raise UserError("give five finite landmarks, x and y each: eyes, nose tip, mouth corners")
+    frame = np.stack([points[1] - points[0], points[3:].mean(0) - points[:2].mean(0)], axis=1)
+    longest = (frame**2).sum(0).max()
+    if longest == 0 or abs(np.linalg.det(frame)) < FLATTEST * longest:
+        raise UserError("the landmarks lie on a line: they span no face")
+    return frame
 
 
 def landmarks_in_input(

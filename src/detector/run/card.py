@@ -146,6 +146,8 @@ def _data(facts: Facts) -> list[str]:
             rows.append([safe(part), *(str(counted[key]) for key in ("fake", "real", "groups"))])
     lines = table(["part", f"{facts.fake} images", f"{facts.real} images", "groups"], rows)
     across = facts.groups_across
+    if fakes := _made(facts):
+        lines += ["", *fakes]
     lines += [
         "",
         "A group is one photograph with its copies and edits."
@@ -170,6 +172,28 @@ def _data(facts: Facts) -> list[str]:
     ]
     if page := facts.config["data"].get("page"):
         lines[-1] += f" Ask at {safe(page)}"
+    return lines
+
+
+def _made(facts: Facts) -> list[str]:
+    """What stood for fakes in training, where it was not the set's own."""
+    kind = facts.config["data"].get("fakes", "set")
+    if kind == "set":
+        return []
+    lines = [
+        f"**Trained on {'blends beside' if kind == 'mixed' else 'blends, and on none of'} the"
+        f" {facts.fake} images counted above as train**: on self-blended images (Shiohara and"
+        " Yamasaki, CVPR 2022), made anew in each epoch by blending a real image of the train part"
+        " with a changed copy of itself. Validation and test are the set's own."
+    ]
+    if known := facts.metrics.get("training", {}).get("fakes"):
+        lines[0] += (
+            f" An epoch has {int(known['blended'])} blends, with {safe(known['masks'])} masks, and"
+            f" {int(known['of_the_set'])} {facts.fake} images of the set; in"
+            f" {int(known['reals_without_a_face'])} of {int(known['reals'])} real images no face"
+            " was found, so that they were not blended."
+        )
+    lines[0] += " The curves of train are of such images too."
     return lines
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from detector.data.blended.masks import KINDS as MASKS
+from detector.data.blended.training import FAKES
 from detector.data.load import DATA_RULES
 from detector.errors import UserError
 from detector.rules import (
@@ -29,6 +31,7 @@ MONITORS = tuple(f"{p}/{m}" for p in ("val", "train") for m in ("auroc", "accura
 
 GROUPS = (
     "model data augment trainer optimizer schedule select early_stopping calibration metrics paths"
+    " blended"
 )
 RULES = (
     dict.fromkeys(GROUPS.split(), mapping)
@@ -72,11 +75,13 @@ RULES = (
         "augment.steps": mappings,
     }
     | {f"data.{key}": rule for key, rule in DATA_RULES.items()}
+    | {"data.fakes": one_of(*FAKES), "blended.masks": one_of(*MASKS)}
 )
 
 # What may differ when a training goes on: where things lie, how long it takes, and what is done
 # with the weights afterwards.
-FREE = ("paths", "progress", "ckpt_path", "data_root", "trainer", "data", "calibration", "heatmaps")
+FREE = ("paths", "progress", "ckpt_path", "data_root", "trainer", "data", "calibration", "heatmaps",
+        "blended")  # fmt: skip
 RETIRED = ("metrics.threshold",)  # settings that last.ckpt of older versions may name
 FIXED_IN = {
     "data": ("batch_size",),
@@ -103,15 +108,12 @@ def check_config(cfg: DictConfig) -> None:
         )
 
 
-def class_weights(
-    setting: str | Sequence | None, labels: np.ndarray, parts: np.ndarray
-) -> tuple[float, float] | None:
+def class_weights(setting: str | Sequence | None, labels: np.ndarray) -> tuple[float, float] | None:
     """Weights of the two classes in the loss.
 
     Args:
         setting: None, `balanced` (inverse frequency in the train part, mean 1), or two numbers.
-        labels: int (N).
-        parts: str (N).
+        labels: int (n) of the images that are trained on.
 
     Raises:
         UserError: It is none of these.
@@ -119,7 +121,7 @@ def class_weights(
     if setting is None:
         return None
     if setting == "balanced":
-        counts = np.bincount(labels[parts == "train"], minlength=2)
+        counts = np.bincount(labels, minlength=2)
         return tuple(float(counts.sum() / (2 * count)) for count in counts)
     positive, _ = number(0, above=True)
     if (
@@ -137,6 +139,8 @@ def fixed_settings(cfg: DictConfig) -> dict[str, object]:
     kept = {key: value for key, value in plain.items() if key not in FREE}
     for group, keys in FIXED_IN.items():
         kept[group] = {key: plain[group][key] for key in keys}
+    if plain["data"]["fakes"] != "set":  # else as older checkpoints have it, which can go on
+        kept["data"]["fakes"], kept["blended"] = plain["data"]["fakes"], plain["blended"]
     return flat(kept)
 
 

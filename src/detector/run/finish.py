@@ -112,6 +112,7 @@ def hyperparameters(cfg: DictConfig, metrics: Mapping) -> tuple[dict, dict]:
     """What TensorBoard's HPARAMS page compares runs by: settings, and final measures."""
     chosen = {
         "data": cfg.data.name,
+        "fakes": cfg.data.fakes,
         "model": cfg.model.name,
         "augment": cfg.augment.name,
         "seed": cfg.seed,

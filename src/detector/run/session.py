@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 
+from detector.data.blended.training import blending_of
 from detector.data.cache import load_pixels
 from detector.data.datamodule import FaceData
 from detector.data.load import load_set
@@ -93,6 +94,15 @@ class Session:
         self.pixels = load_pixels(
             index, self.preprocess, cache_gb=cfg.data.cache_gb, cache_dir=cache
         )
+        self.blending = blending_of(
+            self.faces,
+            self.preprocess,
+            fakes=cfg.data.fakes,
+            masks=cfg.blended.masks,
+            seed=cfg.seed,
+            cache_dir=cache,
+            progress=bar(self.progress, "looking for faces"),
+        )
         keep_freed_memory(self.hardware.accelerator)
         self.data = FaceData(
             self.pixels,
@@ -109,7 +119,9 @@ class Session:
             seed=cfg.seed,
             start_method=cfg.data.start_method,
             pin_memory=self.hardware.accelerator == "gpu",
+            blending=self.blending,
         )
+        trained = self.data.labels[self.data.rows["train"]]  # of blends too, where there are any
         card = make_card(network_args, self.preprocess, index.class_names, index.name)
         card["split"], card["settings"] = self._split_digest(), fixed_settings(cfg)
         self.module = DetectorModule(
@@ -119,7 +131,7 @@ class Session:
             seed=cfg.seed,
             optimizer=cfg.optimizer,
             schedule=cfg.schedule,
-            class_weights=class_weights(cfg.class_weights, index.labels, self.faces.parts),
+            class_weights=class_weights(cfg.class_weights, trained),
             channels_last=self.hardware.channels_last,
         )
         self.resume, self.resume_step = self._resume(card)
@@ -295,7 +307,8 @@ class Session:
                 "monitor": best.monitor,
                 "gap_opened": gap_opened(self.history.rows, **counts),
                 "parameters": sum(p.numel() for p in predictor.network.parameters()),
-            },
+            }
+            | ({} if self.blending is None else {"fakes": self.blending.counts}),
         )
         plot_curves(
             self.history.rows,

@@ -1,0 +1,1 @@
+"""Fakes made of real faces alone: a picture, blended with a changed copy of itself."""
