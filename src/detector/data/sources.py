@@ -181,6 +181,7 @@ SOURCES: dict[str, Callable[..., Listing]] = {
     "hardfake": hardfake,
     "140k": faces_140k,
     "synthetic": synthetic,
+    "blended": synthetic,  # of the same layout; `detector.data.blended.write` writes it
     "folder": folder,
     "gender": gender,
     "utkface": utkface,

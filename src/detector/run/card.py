@@ -24,6 +24,7 @@ FAKES = {
     "ciplab": "parts of faces replaced by hand, in an image editor",
     "hardfake": "whole faces by StyleGAN2",
     "140k": "whole faces by StyleGAN",
+    "blended": "real faces blended with changed copies of themselves, by this program",
     "synthetic": "drawn faces with edited parts, by this program: no photographs",
 }
 

@@ -1,8 +1,9 @@
 """Self-blended images: a real face, and a changed copy of it blended in.
 
 Shiohara and Yamasaki, Detecting Deepfakes with Self-Blended Images, CVPR 2022. What results has
-the traces that an exchange of faces leaves, edges between two pictures of slightly different colour,
-sharpness and place, but no second face: a network that learns them learns no one forger's habits.
+the traces that an exchange of faces leaves, edges between two pictures of slightly different
+colour, sharpness and place, but no second face: a network that learns them learns no one forger's
+habits.
 
 Which of the two is changed in colour and sharpness is a matter of chance. Where it is the one that
 is blended onto, the real picture of the pair is that one, changed as it is: otherwise whatever

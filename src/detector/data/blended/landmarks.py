@@ -113,7 +113,7 @@ def _find(
         except OSError as error:
             reason = error.strerror or error
             raise UserError(f"{index.path(row)} cannot be read any more ({reason})") from error
-        return _landmarks(decode(data, max_pixels=preprocess.max_pixels), preprocess)
+        return landmarks_of(decode(data, max_pixels=preprocess.max_pixels), preprocess)
 
     found = np.full((len(index), 5, 2), np.nan, np.float32)
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding and YuNet release the lock
@@ -125,7 +125,8 @@ def _find(
     return found
 
 
-def _landmarks(image: np.ndarray, preprocess: Preprocess) -> np.ndarray | None:
+def landmarks_of(image: np.ndarray, preprocess: Preprocess) -> np.ndarray | None:
+    """float64 (5, 2) of a decoded picture, in pixels of the input; None without a usable face."""
     if (found := landmarks_in_input(image, preprocess)) is None:
         return None
     try:
