@@ -12,7 +12,7 @@ CHANCE = 0.5  # of each of the three changes of colour
 SHIFT = 20  # grey levels of a channel
 HUE, SATURATION, VALUE = 5, 0.2, 0.1  # of 256 steps around the circle; shares of what they are
 BRIGHTNESS, CONTRAST = 0.1, 0.1  # shares of 255, and of the distance from the middle grey
-SHRINK = (1.25, 2.5)  # the frequencies above are lost
+SHRINK = (1.25, 2.0)  # the frequencies above are lost
 SHARPEN = (0.4, 1.2)  # share of the difference from the blurred picture that is added
 MOVE, ZOOM = 0.03, 0.05  # shares of the side, and of the size
 
