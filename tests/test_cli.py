@@ -70,7 +70,7 @@ def test_help_lists_groups_and_options():
         (["data.synthetic.n=10"], r"synthetic\.n repeats another setting: give synthetic\.n="),
         (["data=hardfake", "synthetic.n=10"], "synthetic comes with data=synthetic, which is not"),
         (["model=cnn9"], r"model/cnn9'; there is cnn2, .*, lite0, .*, timm$"),
-        (["data=cats"], "140k, ciplab, folder, gender, hardfake, synthetic, utkface"),
+        (["data=cats"], "140k, blended, ciplab, folder, gender, hardfake, joint, synthetic, utkface"),
         (["experiment=none_such"], "cnn2_hardfake"),
         (["+data.colour=red", "nonsense"], "nonsense"),
         (["trainer.max_epochs="], "max_epochs"),

@@ -37,8 +37,8 @@ def test_sets_take_over_what_the_command_says_unless_they_say_otherwise():
 @pytest.mark.parametrize(
     "sets, says",
     [
-        ([], r"sets=\[\]: give names of sets; there is 140k, ciplab, "),
-        (["cats"], r"there is no set 'cats'; there is 140k, ciplab, "),
+        ([], r"sets=\[\]: give names of sets; there is 140k, blended, "),
+        (["cats"], r"there is no set 'cats'; there is 140k, blended, "),
         ([""], r"there is no set ''"),
         (["ciplab", "ciplab"], r"two are called ciplab: .*data\.name="),
         (["ciplab seed=3"], r"'seed=3' after ciplab is no setting of the set"),

@@ -181,21 +181,18 @@ def _made(facts: Facts) -> list[str]:
     kind = facts.config["data"].get("fakes", "set")
     if kind == "set":
         return []
-    lines = [
-        f"**Trained on {'blends beside' if kind == 'mixed' else 'blends, and on none of'} the"
-        f" {facts.fake} images counted above as train**: on self-blended images (Shiohara and"
-        " Yamasaki, CVPR 2022), made anew in each epoch by blending a real image of the train part"
-        " with a changed copy of itself. Validation and test are the set's own."
-    ]
+    beside = "blends beside" if kind == "mixed" else "blends, and on none of"
+    said = (
+        f"**Trained on {beside} the {facts.fake} images of train**: on self-blended images"
+        " (Shiohara and Yamasaki, CVPR 2022), made anew in each epoch by blending a real image of"
+        " the train part with a changed copy of itself. The curves of train are of such images"
+        " too; validation and test are the set's own."
+    )
     if known := facts.metrics.get("training", {}).get("fakes"):
-        lines[0] += (
-            f" An epoch has {int(known['blended'])} blends, with {safe(known['masks'])} masks, and"
-            f" {int(known['of_the_set'])} {facts.fake} images of the set; in"
-            f" {int(known['reals_without_a_face'])} of {int(known['reals'])} real images no face"
-            " was found, so that they were not blended."
-        )
-    lines[0] += " The curves of train are of such images too."
-    return lines
+        said += f" An epoch has {int(known['blended'])} blends, with {safe(known['masks'])} masks."
+        if without := int(known["reals_without_a_face"]):
+            said += f" In {without} of {int(known['reals'])} real images no face was found."
+    return [said]
 
 
 def _results(facts: Facts) -> list[str]:
@@ -346,7 +343,10 @@ def _limits(facts: Facts) -> list[str]:
         )
     gap = training.get("gap_opened")
     if isinstance(gap, int) and not isinstance(gap, bool):
-        lines.append(f"- It overfits: from epoch {gap} on, training images do better than others.")
+        says = "It overfits"
+        if facts.config["data"].get("fakes", "set") != "set":
+            says = "It overfits, or its blends are easier than the fakes of the set"
+        lines.append(f"- {says}: from epoch {gap} on, training images do better than others.")
     n = [m["n"] for p in PARTS if (m := facts.metrics.get(p))]
     if n and max(n) < 400:
         lines.append(f"- At most {max(n)} images measured: small differences do not show.")
