@@ -45,6 +45,8 @@ def call(arguments: list[str]) -> subprocess.CompletedProcess:
 def start(arguments: list[str], until: str) -> tuple[subprocess.Popen, str]:
     """Start and read the output up to a line with `until`."""
     process = subprocess.Popen(
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job ignores it
+       
         arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment()
     )
     seen = ""

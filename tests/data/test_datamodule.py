@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from detector.data.datamodule import EpochSampler, FaceData, choose_workers, measured_subset
+from detector.data.datamodule import (
+    EpochSampler,
+    FaceData,
+    choose_workers,
+    measured_subset,
+    strata_of,
+)
+from detector.data.index import Index
+from detector.data.joint import JointIndex
 from detector.data.transforms import Augment
 from detector.errors import UserError
 
@@ -87,3 +95,51 @@ def test_workers_are_started_where_there_is_work():
             choose_workers(bad, cached=True, augmented=True)
     with pytest.raises(UserError, match=r"data\.batch_size"):
         data(batch_size=0)
+
+
+def strata():
+    """Three strata of very unequal size among 70 training rows."""
+    return np.array([0] * 50 + [1] * 17 + [2] * 3 + [0] * 30)
+
+
+def test_balanced_epochs_draw_each_stratum_equally_often():
+    loader = data(strata=strata()).train_dataloader()
+    drawn = [torch.cat(epoch(loader, number)).numpy() for number in range(12)]
+    for rows in drawn:
+        assert len(rows) == len(loader.sampler) == 72  # 3 strata of 24: about the train part
+        assert np.bincount(strata()[rows]).tolist() == [24, 24, 24]
+        assert rows.max() < 70
+    assert not np.array_equal(drawn[0], drawn[1])
+    assert not np.array_equal(drawn[0], np.sort(drawn[0]))
+    # Over epochs no row of a stratum is drawn a second time before all others were drawn.
+    for upto in range(1, 13):
+        times = np.bincount(np.concatenate(drawn[:upto]), minlength=70)
+        for one in range(3):
+            of = times[np.flatnonzero(strata()[:70] == one)]
+            assert of.max() - of.min() <= 1 and of.sum() == 24 * upto
+
+
+def test_a_balanced_epoch_follows_from_its_number_alone():
+    first = [torch.cat(epoch(data(strata=strata()).train_dataloader(), n)) for n in (0, 5)]
+    loader = data(strata=strata()).train_dataloader()
+    epoch(loader, 3)
+    assert torch.equal(torch.cat(epoch(loader, 5)), first[1])
+    other = torch.cat(epoch(data(strata=strata(), seed=2).train_dataloader(), 5))
+    assert not torch.equal(other, first[1])
+
+
+def test_what_is_drawn_equally_often():
+    one = index(10)
+    assert strata_of("none", one) is None
+    assert strata_of("set", one).tolist() == [0] * 10
+    assert strata_of("set_and_class", one).tolist() == one.labels.tolist()
+    both = JointIndex(
+        "joint", "", ("fake", "real"), one.columns, members=(one, one),
+        member=np.array([0] * 4 + [1] * 6), row=np.arange(10),
+    )  # fmt: skip
+    assert strata_of("set", both).tolist() == both.member.tolist()
+    assert strata_of("set_and_class", both).tolist() == (2 * both.member + one.labels).tolist()
+
+
+def index(n: int) -> Index:
+    return Index("made", "", ("fake", "real"), {"name": [""] * n, "label": [0, 1] * (n // 2)})

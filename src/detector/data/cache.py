@@ -11,6 +11,7 @@ import logging
 import os
 import shutil
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from pathlib import Path
@@ -20,6 +21,7 @@ import PIL
 from filelock import FileLock
 
 from detector.data.index import Index
+from detector.data.joint import JointIndex
 from detector.data.preprocess import Preprocess
 
 log = logging.getLogger(__name__)
@@ -64,10 +66,40 @@ class Pixels:
         return self.__dict__ | {"_map": None}
 
 
+class JointPixels:
+    """Pictures of several sets by row of their joint index; each set has its own cache.
+
+    Args:
+        pixels: Of each set.
+        member: int (N), which of them an image is of.
+        row: int (N), its row there.
+    """
+
+    def __init__(self, pixels: Sequence[Pixels], member: np.ndarray, row: np.ndarray) -> None:
+        self.pixels, self.member, self.row = list(pixels), member, row
+        # One that is decoded on the fly wants the loader processes that it wants alone.
+        files = [one.file for one in pixels]
+        self.file = None if None in files else files[0]
+
+    def __len__(self) -> int:
+        return len(self.member)
+
+    def decode(self, row: int) -> np.ndarray:
+        """uint8 (S, S, 3) of one row, from its file."""
+        return self.pixels[self.member[row]].decode(int(self.row[row]))
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        """uint8 (S, S, 3) of one row."""
+        return self.pixels[self.member[row]][int(self.row[row])]
+
+
 def load_pixels(
     index: Index, preprocess: Preprocess, *, cache_gb: float, cache_dir: Path
-) -> Pixels:
+) -> Pixels | JointPixels:
     """Open the cached pixels of an index, or make them, if they fit.
+
+    Of several sets put together each has the cache that it has alone, made where it is missing;
+    those that are made have to fit together.
 
     They fit when they take at most `cache_gb` and a tenth of the free disk. Which
     way was taken, and why, is logged.
@@ -79,6 +111,12 @@ def load_pixels(
             of other sets or sizes are removed, longest unused first, to stay within it.
         cache_dir: Where caches are kept.
     """
+    if isinstance(index, JointIndex):
+        every, left = [], cache_gb
+        for one in index.members:
+            every.append(load_pixels(one, preprocess, cache_gb=left, cache_dir=cache_dir))
+            left -= 0 if every[-1].file is None else every[-1].file.stat().st_size / 1e9
+        return JointPixels(every, index.member, index.row)
     shape = (len(index), preprocess.size, preprocess.size, 3)
     need = int(np.prod(shape, dtype=np.int64))
     folder = cache_dir / "pixels"

@@ -6,7 +6,7 @@ normalizing happen on the device, so a quarter of the bytes travels there.
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import cv2
 import lightning as L
@@ -17,6 +17,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from detector.data.blended.training import Blending
 from detector.data.cache import Pixels
+from detector.data.cache import JointPixels, Pixels
+from detector.data.index import Index
+from detector.data.joint import JointIndex
 from detector.data.split import deal
 from detector.data.transforms import Augment
 from detector.errors import UserError
@@ -24,6 +27,11 @@ from detector.errors import UserError
 log = logging.getLogger(__name__)
 
 MEASURED = -1  # the epoch of blends that are measured: no training sees them
+BALANCES = {
+    "none": "each image once",
+    "set": "each set equally often",
+    "set_and_class": "each class of each set equally often",
+}
 
 
 class Faces(Dataset):
@@ -76,23 +84,78 @@ class EpochSampler(Sampler):
         rows: int (n), what to draw from.
         shuffle: False keeps the order.
         seed: Of the run.
+        strata: int (n), of which each is to give equally many rows, see `balanced`; None for
+            each row once.
     """
 
-    def __init__(self, rows: np.ndarray, *, shuffle: bool, seed: int) -> None:
+    def __init__(
+        self, rows: np.ndarray, *, shuffle: bool, seed: int, strata: np.ndarray | None = None
+    ) -> None:
         self.rows, self.shuffle, self.seed, self.epoch = rows, shuffle, seed, 0
+        self.strata = [] if strata is None else [rows[strata == one] for one in np.unique(strata)]
 
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch, from 0, is drawn next."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return sum(share(self.strata)) if self.strata else len(self.rows)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         rows = self.rows
+        if self.strata:
+            rows = balanced(self.strata, self.seed, self.epoch)
         if self.shuffle:
             rows = np.random.default_rng([self.seed, self.epoch]).permutation(rows)
-        return iter([(self.epoch, int(row)) for row in rows])
+        # One by one: a list of a million pairs would take 100 MB for an epoch.
+        epoch = self.epoch
+        return ((epoch, int(row)) for row in rows)
+
+
+def share(strata: Sequence[np.ndarray]) -> list[int]:
+    """How many rows each stratum gives to an epoch: the same, together about all rows once."""
+    return [-(-sum(map(len, strata)) // len(strata))] * len(strata)
+
+
+def balanced(strata: Sequence[np.ndarray], seed: int, epoch: int) -> np.ndarray:
+    """Rows of one epoch, equally many of each stratum.
+
+    The rows of a stratum are drawn without putting back: shuffled, all of them once, then shuffled
+    anew, and so on from epoch to epoch. So none is drawn a second time before all were drawn, and
+    what an epoch draws follows from its number, without the epochs before.
+
+    Args:
+        strata: int (n), rows of each.
+        seed: Of the run.
+        epoch: From 0.
+
+    Returns:
+        int, rows of the first stratum, then of the second, and so on.
+    """
+    drawn = []
+    for at, (rows, n) in enumerate(zip(strata, share(strata), strict=True)):
+        start, stop = epoch * n, (epoch + 1) * n
+        rounds = range(start // len(rows), -(-stop // len(rows)))
+        shuffled = [np.random.default_rng([seed, at, turn]).permutation(rows) for turn in rounds]
+        first = start - rounds[0] * len(rows)
+        drawn.append(np.concatenate(shuffled)[first : first + n])
+    return np.concatenate(drawn)
+
+
+def strata_of(balance: str, index: Index) -> np.ndarray | None:
+    """What `data.balance` asks to draw equally often.
+
+    Args:
+        balance: A key of `BALANCES`.
+        index: The set; one that is not several put together is one set.
+
+    Returns:
+        int (N), stratum of each image; None where each image is drawn once.
+    """
+    if balance == "none":
+        return None
+    member = index.member if isinstance(index, JointIndex) else np.zeros(len(index), np.int64)
+    return member if balance == "set" else 2 * member + index.labels
 
 
 def choose_workers(setting: int | str, *, cached: bool, augmented: bool) -> tuple[int, str]:
@@ -146,6 +209,7 @@ class FaceData(L.LightningDataModule):
         pin_memory: Page-locked batches, for a GPU.
         blending: Fakes made of real images for the train part, and for its measured subset: then
             `labels` and `rows["train"]` go beyond the rows of the set, see `Blending`.
+        strata: int (N), as `strata_of` gives it, for the train part.
 
     Raises:
         UserError: `batch_size` or `num_workers` is out of range.
@@ -153,7 +217,7 @@ class FaceData(L.LightningDataModule):
 
     def __init__(
         self,
-        pixels: Pixels,
+        pixels: Pixels | JointPixels,
         labels: np.ndarray,
         groups: list[str],
         parts: np.ndarray,
@@ -165,6 +229,7 @@ class FaceData(L.LightningDataModule):
         start_method: str | None = None,
         pin_memory: bool = False,
         blending: Blending | None = None,
+        strata: np.ndarray | None = None,
     ) -> None:
         super().__init__()
         if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
@@ -181,6 +246,7 @@ class FaceData(L.LightningDataModule):
         )
         self.batch_size, self.start_method = batch_size, start_method
         self.pin_memory = pin_memory
+        self.strata = None if strata is None else strata[self.rows["train"]]
         self.workers, why = choose_workers(
             num_workers, cached=pixels.file is not None, augmented=bool(self.augment or blending)
         )
@@ -191,6 +257,12 @@ class FaceData(L.LightningDataModule):
         # processes that end with the epoch: each holds a Python with torch in memory.
         measured = 0 if self.pixels.file is not None else min(2, self.workers)
         workers = self.workers if training else measured
+        sampler = EpochSampler(
+            self.rows[part],
+            shuffle=training,
+            seed=self.seed,
+            strata=self.strata if training else None,
+        )
         return DataLoader(
             Faces(
                 self.pixels,
@@ -200,9 +272,9 @@ class FaceData(L.LightningDataModule):
                 measured=not training,
             ),
             batch_size=self.batch_size,
-            sampler=EpochSampler(self.rows[part], shuffle=training, seed=self.seed),
+            sampler=sampler,
             # Batch norm over a small map cannot take a batch of one image.
-            drop_last=training and len(self.rows[part]) % self.batch_size == 1 < self.batch_size,
+            drop_last=training and len(sampler) % self.batch_size == 1 < self.batch_size,
             num_workers=workers,
             persistent_workers=training and workers > 0,
             multiprocessing_context=self.start_method if workers else None,

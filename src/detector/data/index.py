@@ -72,6 +72,16 @@ class Index:
         """File of one row."""
         return Path(self.root) / self.columns["name"][row]
 
+    def knows(self, column: str) -> np.ndarray:
+        """bool (N): whether the set that an image is of has such a column."""
+        return np.full(len(self), column in self.columns)
+
+    def aliases(self) -> list[set[str]]:
+        """Names that the group of each image may have elsewhere: a group is called after one of
+        its files, and a file that stands alone is a group."""
+        both = zip(self["group"], self["sha256"], strict=True)
+        return [{group, digest[:16]} for group, digest in both]
+
 
 def group_names(digests: Sequence[str], pairs: Sequence[tuple]) -> list[str]:
     """Join copies and paired pictures into groups.

@@ -89,9 +89,28 @@ def load_set(
         UserError: The set is missing, unreadable or cannot be split as asked, or has one class
             where two are needed.
     """
+    if cfg.source == "joint":
+        from detector.data.joint import load_joint  # here, since it loads its sets by this module
+
+        check(cfg, DATA_RULES, "data.")
+        return load_joint(cfg, cache, progress, one_class=one_class)
+    index = find_index(cfg, cache, progress, one_class=one_class)
+    parts = split_index(index, cfg)
+    log.info("split: %s", ", ".join(f"{n} {p}" for p, n in part_sizes(parts).items()))
+    return FaceSet(index, parts)
+
+
+def find_index(
+    cfg: DictConfig,
+    cache: Path,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    one_class: bool = False,
+) -> Index:
+    """`load_set` up to the split; arguments and errors are its own."""
     check(cfg, DATA_RULES, "data.")
     if cfg.source not in SOURCES:  # read now: a set may have been added since the import
-        raise UserError(f"data.source={cfg.source}: choose one of {', '.join(SOURCES)}")
+        raise UserError(f"data.source={cfg.source}: choose one of {', '.join([*SOURCES, 'joint'])}")
     if cfg.source in ONE_CLASS and not one_class:
         raise UserError(f"{cfg.name} holds {ONE_CLASS[cfg.source]}")
     plain = OmegaConf.to_container(cfg, resolve=True)
@@ -122,15 +141,21 @@ def load_set(
         cache_dir=cache,
         progress=progress,
     )
-    classes = set(index["label"]) if cfg.source in ONE_CLASS else (0, 1)
-    if any(index["split"]):
-        parts = own_parts(index, cfg.split)
-    else:
-        parts = _dealt(index, cfg.split, classes)
     if cfg.get("normalize"):
         warn_unshrunk(index, cfg.normalize.size)
-    log.info("split: %s", ", ".join(f"{n} {p}" for p, n in part_sizes(parts).items()))
-    return FaceSet(index, parts)
+    return index
+
+
+def split_index(index: Index, cfg: DictConfig) -> np.ndarray:
+    """str (N): train, val or test, as the set itself or `data.split` has it.
+
+    Raises:
+        UserError: It cannot be split as asked.
+    """
+    if any(index["split"]):
+        return own_parts(index, cfg.split)
+    classes = set(index["label"]) if cfg.source in ONE_CLASS else (0, 1)
+    return _dealt(index, cfg.split, classes)
 
 
 def own_settings(function: Callable, settings: Mapping) -> dict:

@@ -182,6 +182,11 @@ def _spread(found: Sequence) -> Sequence:
     return [found[i] for i in order[np.argsort(rank, kind="stable")[:POINTS]]]
 
 
+def same_photograph(a: Description, b: Description) -> bool:
+    """Whether two images show one photograph, or a part of it: one is laid over the other."""
+    return _verdict(a, b, "hash") is not None
+
+
 def _verdict(a: Description, b: Description, method: str) -> tuple[str, float] | None:
     found = overlay(a, b, WORK_PX)
     if found and (decided := decide(found)):

@@ -1,13 +1,13 @@
 """What a matrix is made of: networks with distinguishable names, and sets by their configs."""
 
-import shlex
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from detector import cli
+from detector.data import compose
 from detector.errors import UserError
 from detector.evaluation.trained import Trained, open_trained
 from detector.rules import flat
@@ -67,45 +67,6 @@ def compose_sets(sets: Sequence[str], cfg: DictConfig) -> dict[str, DictConfig]:
     Raises:
         UserError: None is given, one is unknown, or two have one name.
     """
-    if not sets:
-        raise UserError(f"sets=[]: give names of sets; there is {', '.join(_known())}")
     usual = flat(cli.compose("matrix", []).data)
-    common = {key: value for key, value in flat(cfg.data).items() if usual.get(key) != value}
-    found: dict[str, DictConfig] = {}
-    for entry in sets:
-        composed = _compose(entry, common)
-        composed.data_root, composed.paths = cfg.data_root, cfg.paths
-        name = OmegaConf.select(composed, "data.name")
-        if name in found:
-            raise UserError(
-                f'sets: two are called {name}: give one another name, as "{entry} data.name=..."'
-            )
-        found[name] = composed.data
-    return found
-
-
-def _compose(entry: str, common: Mapping[str, object]) -> DictConfig:
-    try:
-        name, *overrides = shlex.split(entry) or [""]
-    except ValueError as error:
-        raise UserError(f"sets: cannot read {entry!r} ({error}): close what is quoted") from None
-    if name not in _known():
-        raise UserError(f"sets: there is no set {name!r}; there is {', '.join(_known())}")
-    for override in overrides:
-        if not override.lstrip("+").startswith(("data.", f"{name}.")) or "=" not in override:
-            raise UserError(
-                f"sets: {override!r} after {name} is no setting of the set: write data.root=/a/b"
-            )
-    try:
-        composed = cli.compose("evaluate", [f"data={name}", *overrides])
-    except UserError as error:
-        raise UserError(f"sets: {entry}: {error}") from error
-    own = {override.lstrip("+").partition("=")[0] for override in overrides}
-    for key, value in common.items():
-        if f"data.{key}" not in own:
-            OmegaConf.update(composed, f"data.{key}", value, force_add=True)
-    return composed
-
-
-def _known() -> list[str]:
-    return sorted(file.stem for file in (cli.conf_dir() / "data").glob("*.yaml"))
+    above = {"data_root": cfg.data_root, "paths": cfg.paths}
+    return compose.compose_sets(sets, cfg.data, usual=usual, setting="sets", **above)

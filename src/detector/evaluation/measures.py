@@ -93,8 +93,12 @@ def kinds(scored: Scored, columns: Iterable[str]) -> dict[str, dict]:
     found = {}
     for name in columns:
         if (column := column_of(scored.index, name)) is not None:
+            # Of sets put together only those that know kinds: kinds against other sets' reals
+            # would be told apart by what tells the sets apart.
+            known = scored.index.knows(_asked(name))[scored.rows]
+            images = [values[known] for values in scored.images]
             found[name] = slices(
-                *scored.images, binned(name, [column[row] for row in scored.rows]),
+                *images, binned(name, [column[row] for row in scored.rows[known]]),
                 order=COLUMNS.get(name, ()), threshold=scored.threshold, **scored.drawn,
             )  # fmt: skip
     return found
@@ -206,6 +210,10 @@ def with_usual_table(scored: Scored) -> dict | None:
         return None
     here = [values[usual] for values in scored.images]
     return {"table": table} | summarize(*here, threshold=scored.threshold, **scored.drawn)
+
+
+def _asked(name: str) -> str:
+    return FACE_PARTS[0] if name == "parts_edited" else name
 
 
 def column_of(index: Index, name: str) -> list | None:

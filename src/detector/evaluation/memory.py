@@ -34,8 +34,9 @@ class Seen:
 def look_back(trained: Trained, index: Index) -> Seen:
     """Finds the images of a set in the split that a network's run wrote down.
 
-    A set is the network's own if it has its name and, of the files that both know, at least
-    half have the content that they had then: two sets that are both called `folder` are two.
+    A set is the network's own if it has its name, or that of one of the sets that were put
+    together for it, and, of the files that both know, at least half have the content that they
+    had then: two sets that are both called `folder` are two.
 
     Args:
         trained: The network.
@@ -45,16 +46,18 @@ def look_back(trained: Trained, index: Index) -> Seen:
         return Seen(False, None, None, {})
     with open(trained.checkpoint.parents[1] / "split.csv", newline="", encoding="utf-8") as file:
         group_of = {line["path"]: line.get("group") for line in csv.DictReader(file)}
-    # A group is called after one of its files, and a file that stands alone is a group.
-    now = [{group, sha[:16]} for group, sha in zip(index["group"], index["sha256"], strict=True)]
+    joint = trained.data.get("source") == "joint" and index.name != trained.predictor.trained_on
+    above = f"{index.name}/" if joint else ""
+    here = [f"{above}{name}" for name in index["name"]]
+    now = index.aliases()
     in_training = {group_of[path] for path, part in trained.parts.items() if part == "train"}
     copies = np.array([bool(names & in_training) for names in now], bool)
-    if index.name == trained.predictor.trained_on:
-        both = [at for at, name in enumerate(index["name"]) if name in group_of]
-        same = sum(group_of[index["name"][at]] in now[at] for at in both)
+    if joint or index.name == trained.predictor.trained_on:
+        both = [at for at, name in enumerate(here) if name in group_of]
+        same = sum(group_of[here[at]] in now[at] for at in both)
         if both and 2 * same >= len(both):
-            parts = np.array([trained.parts.get(name, UNKNOWN) for name in index["name"]])
-            here = set(index["name"])
-            absent = Counter(part for path, part in trained.parts.items() if path not in here)
+            parts = np.array([trained.parts.get(name, UNKNOWN) for name in here])
+            there, known = set(here), trained.parts.items()
+            absent = Counter(p for path, p in known if path.startswith(above) and path not in there)
             return Seen(True, parts, (parts == "train") | copies, dict(absent))
     return Seen(False, None, copies, {})

@@ -55,7 +55,9 @@ def markdown(result: Mapping) -> str:
         ["measure", "value"],
         [[name, shown(metrics[key])] for key, name in NAMES.items() if key in metrics],
     )
-    for section in (_controls, _calibration, _false_alarms, _usual_table, _kinds, _robustness):
+    for section in (
+        _sets, _controls, _calibration, _false_alarms, _usual_table, _kinds, _robustness
+    ):  # fmt: skip
         lines += section(result)
     return "\n".join([*lines, ""])
 
@@ -84,6 +86,34 @@ def _known(result: Mapping) -> list[str]:
             "",
         ]
     return lines
+
+
+def _sets(result: Mapping) -> list[str]:
+    if not (found := result.get("sets")):
+        return []
+    lines = ["", "## Each set alone", "", "Its own images, at the common threshold.", ""]
+    return lines + set_table(found, *result["class_names"])
+
+
+def set_table(found: Mapping[str, Mapping], fake: str, real: str) -> list[str]:
+    """A Markdown table of several sets.
+
+    Args:
+        found: As `per_set.per_set` gives it.
+        fake: Name of class 0.
+        real: Name of class 1.
+    """
+    rows = [
+        [
+            name + (" (left out of training)" if of["left_out"] else ""),
+            str(of["n_fake"]),
+            str(of["n_real"]),
+            *(shown(of[key]) for key in ("auroc", "accuracy")),
+        ]
+        for name, of in found.items()
+    ]
+    header = ["set", f"{fake} images", f"{real} images", NAMES["auroc"], NAMES["accuracy"]]
+    return table(header, rows)
 
 
 def _controls(result: Mapping) -> list[str]:

@@ -18,6 +18,7 @@ from detector.evaluation.chosen import choose_set
 from detector.evaluation.controls import CONTROLS, fit, measure
 from detector.evaluation.measures import Scored
 from detector.evaluation.memory import look_back
+from detector.evaluation.per_set import per_set
 from detector.evaluation.perturbations import choose
 from detector.evaluation.robustness import robustness
 from detector.evaluation.trained import open_trained
@@ -120,6 +121,7 @@ class Evaluation:
             "chosen_on": self._count("val"),
             "metrics": measures.metrics(scored),
             "slices": measures.kinds(scored, self._columns()),
+            "sets": per_set(scored),
             "calibration": measures.calibration(scored, index.class_names[0]),
             "false_alarms": measures.false_alarms_by_group(scored, self._columns()),
             "usual_table": measures.with_usual_table(scored),
@@ -208,7 +210,8 @@ class Evaluation:
             log.warning("no controls: the images that this network was trained on are not known")
             return None
         index = self.faces.index
-        faces = self.faces if self.known.own else self._load(source.data)
+        own = self.known.own and index.name == source.predictor.trained_on  # not one set of several
+        faces = self.faces if own else self._load(source.data)
         known = look_back(source, faces.index)
         if not known.own:
             log.warning("no controls: %s is no longer as it was in training", source.data.name)

@@ -8,6 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from detector import cli
+from detector.data.compose import members
 from detector.data.load import MAKERS, own_settings
 from detector.data.sources import FACE_PARTS, SOURCES, list_items
 from detector.data.synthetic.make import folder_name
@@ -57,11 +58,15 @@ def known_sets(own: DictConfig | None, data_root: str) -> list[DictConfig]:
         own: The `data` settings of the run; None where they are not known.
         data_root: Folder of the other sets.
     """
-    found = [] if own is None else [own]
+    found = []
+    if own is not None:
+        found = list(members(own).values()) if own.source == "joint" else [own]
     for file in sorted((cli.conf_dir() / "data").glob("*.yaml")):
         settings = OmegaConf.load(file)
         top = settings if "data" in settings else {"data": settings}  # some bring more than data
         at = OmegaConf.merge({"data_root": data_root}, top)
+        if at.data.source == "joint":
+            continue  # its sets are here themselves
         if not OmegaConf.is_missing(at.data, "root"):
             found.append(at.data)
     return [one for one in found if Path(str(one.root)).expanduser().is_dir()]

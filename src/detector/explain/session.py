@@ -186,10 +186,18 @@ class Explanation(Opened):
         """Whether it was in the training; None where that is not known."""
         if not picture.set or self.trained.data is None:
             return None
-        return (
-            picture.set == self.trained.predictor.trained_on
-            and self.trained.parts.get(picture.name) == "train"
-        )
+        return self._own(picture) and self.trained.parts.get(self._name(picture)) == "train"
+
+    def _own(self, picture: Picture) -> bool:
+        """Whether it is of the set, or of one of the sets, that the network was trained on."""
+        joint = self.trained.data.get("source") == "joint"
+        known = self._name(picture) in self.trained.parts
+        return known if joint else picture.set == self.trained.predictor.trained_on
+
+    def _name(self, picture: Picture) -> str:
+        """As the run that trained the network wrote it down."""
+        joint = self.trained.data.get("source") == "joint"
+        return f"{picture.set}/{picture.name}" if joint else picture.name
 
     def _title(self, picture: Picture, score: float, verdict: str) -> str:
         said = f"Predicted: {verdict} ({self.trained.predictor.score_name} {score:.2f})"
@@ -206,7 +214,7 @@ class Explanation(Opened):
             notes.append("It lies in no known set: the network may have been trained on it.")
         elif self.trained.data is None:
             notes.append("Its run folder is gone: the network may have been trained on it.")
-        elif picture.set != known:
+        elif not self._own(picture):
             notes.append(f"The network was trained on {known}, another set.")
         if self.options.regions and placed is None:
             notes.append("No face was found, so there are no regions.")

@@ -15,6 +15,7 @@ from PIL import Image
 
 from detector.data.decode import decode
 from detector.data.index import Index
+from detector.data.joint import JointIndex
 from detector.data.preprocess import Preprocess
 from detector.data.sources import FACE_PARTS
 from detector.data.synthetic.table import mask_name
@@ -97,7 +98,7 @@ def look_at(
 def known_to_the_pixel(index: Index) -> set[int]:
     """Rows of fakes that may get a mask: the set has drawn one, or the photograph is known."""
     fakes = np.flatnonzero(index.labels == 0).tolist()
-    drawn = {row for row in fakes if (Path(index.root) / mask_name(index["name"][row])).is_file()}
+    drawn = {row for row in fakes if _drawn(index, row).is_file()}
     return drawn | set(_photographs(index))
 
 
@@ -109,6 +110,13 @@ def part_bits(index: Index, rows: np.ndarray) -> np.ndarray:
     # A fake with no part named is one of which nothing is known, and a real one has no edit.
     bits[(index.labels[rows] != 0) | (bits < 0).any(1) | ~(bits > 0).any(1)] = UNKNOWN
     return bits
+
+
+def _drawn(index: Index, row: int) -> Path:
+    """Where the set's own mask would lie; of several sets, in the folder of the image's own."""
+    if isinstance(index, JointIndex):
+        index, row = index.members[index.member[row]], int(index.row[row])
+    return Path(index.root) / mask_name(index["name"][row])
 
 
 def _photographs(index: Index) -> dict[int, list[int]]:
@@ -128,7 +136,7 @@ def _mask(
     """Mask in the network's input, and by what it is known; None and '' for none."""
     if index.labels[row] != 0:
         return None, ""
-    drawn = Path(index.root) / mask_name(index["name"][row])
+    drawn = _drawn(index, row)
     if drawn.is_file():
         edited = _palette(drawn, whole.shape[1::-1])
         if edited is not None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from detector.evaluation.audit.words import TELLS
 from detector.evaluation.controls import CONTROLS
 from detector.evaluation.holds import in_words
-from detector.evaluation.report import NAMES, shown, table
+from detector.evaluation.report import NAMES, set_table, shown, table
 from detector.run.card_facts import NEEDED, Facts, code, gather, safe
 
 log = logging.getLogger(__name__)
@@ -125,8 +125,11 @@ def _use(facts: Facts) -> list[str]:
         f"For research on how {facts.fake} pictures differ from {facts.real} ones, on pictures"
         f" like those of {facts.data}.",
         "",
-        f"- It has seen one set, {facts.data}"
-        + (f": {kind}." if kind else ".")
+        (
+            f"- It has seen {len(sets)} sets, {', '.join(sets)}."
+            if (sets := facts.sets)
+            else f"- It has seen one set, {facts.data}" + (f": {kind}." if kind else ".")
+        )
         + " Of pictures made in another way, of faces framed or compressed in another way, and"
         " of people unlike those in this set, nothing is known.",
         "- Not for accusing a person, nor for any decision about one: a score is no proof, and"
@@ -247,6 +250,9 @@ def _part(facts: Facts, part: str) -> list[str]:
     others = [key for key in NAMES if key not in CONTROLLED and key in measured]
     lines += ["", "Of these no control is measured:", ""]
     lines += table(["measure", "network"], [[NAMES[k], shown(measured[k])] for k in others])
+    if sets := measured.get("sets"):
+        lines += ["", "Each set alone, at the common threshold; no control is measured by set:", ""]
+        lines += set_table({safe(k): v for k, v in sets.items()}, facts.fake, facts.real)
     kinds = _kinds(facts, part)
     if kinds:
         lines += ["", f"{facts.fake} images by kind, each against all {facts.real} images; no"

@@ -70,6 +70,17 @@ class Facts:
         return safe(self.config["data"]["name"])
 
     @property
+    def sets(self) -> list[str]:
+        """Names of the sets that were trained on, safe to show, where they are several."""
+        data = self.config["data"]
+        if data.get("source") != "joint":
+            return []
+        tested = self.metrics.get("test", {}).get("sets", {})
+        out = [name for name, of in tested.items() if of["left_out"]]
+        names = tested or self.metrics.get("val", {}).get("sets", {})
+        return [safe(name) for name in names if name not in out]
+
+    @property
     def fake(self) -> str:
         """Name of class 0, safe to show."""
         return safe((self.metrics.get("class_names") or ["fake", "real"])[0])
@@ -89,6 +100,8 @@ class Facts:
             words.append(f"data={data['name']}")
             if data.get("source") == "folder":
                 words = [*words[:3], "data=folder", f"data.root={data['root']}"]
+            if data.get("source") == "joint":
+                words.append(f"data.sets=[{','.join(map(json.dumps, data['sets']))}]")
         if self.runs.name != "runs":
             words.append(f"paths.runs={self.runs}")
         return shlex.join([*words, *more]).replace("'data=...'", "data=...")

@@ -8,6 +8,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from detector.data.blended.masks import KINDS as MASKS
 from detector.data.blended.training import FAKES
+from detector.data.datamodule import BALANCES
 from detector.data.load import DATA_RULES
 from detector.errors import UserError
 from detector.rules import (
@@ -76,15 +77,17 @@ RULES = (
     }
     | {f"data.{key}": rule for key, rule in DATA_RULES.items()}
     | {"data.fakes": one_of(*FAKES), "blended.masks": one_of(*MASKS)}
+    | {"data.balance": one_of(*BALANCES)}
 )
 
 # What may differ when a training goes on: where things lie, how long it takes, and what is done
 # with the weights afterwards.
 FREE = ("paths", "progress", "ckpt_path", "data_root", "trainer", "data", "calibration", "heatmaps",
         "blended")  # fmt: skip
+ADDED = {"data.balance": "none", "model.pretrained": False}  # as it was before the setting
 RETIRED = ("metrics.threshold",)  # settings that last.ckpt of older versions may name
 FIXED_IN = {
-    "data": ("batch_size",),
+    "data": ("batch_size", "balance"),
     "trainer": ("accumulate_grad_batches", "gradient_clip_val", "limit_train_batches"),
 }
 
@@ -101,6 +104,16 @@ def check_config(cfg: DictConfig) -> None:
         raise UserError(f"select.mode={cfg.select.mode}: {cfg.select.monitor} wants {wanted}")
     if cfg.init_from is not None and cfg.model.pretrained is not False:
         raise UserError("init_from and model.pretrained: weights come from one of them, give one")
+    if cfg.data.fakes != "set" and cfg.data.balance != "none":
+        raise UserError(
+            f"data.balance={cfg.data.balance} and data.fakes={cfg.data.fakes}: blends come one a"
+            " real image, so that classes are even already; choose one"
+        )
+    if cfg.class_weights == "balanced" and cfg.data.balance != "none":
+        raise UserError(
+            f"data.balance={cfg.data.balance} and class_weights=balanced would both even out the"
+            " classes: choose one"
+        )
     if cfg.schedule.warmup_epochs >= cfg.trainer.max_epochs:
         raise UserError(
             f"schedule.warmup_epochs={cfg.schedule.warmup_epochs}: must be below"
@@ -171,7 +184,7 @@ def check_resume(checkpoint: dict, card: dict, path: Path, max_epochs: int) -> N
                 f"ckpt_path={path} comes from another {what} ({theirs.get(key)}, not {card[key]}):"
                 " repeat the command that made it, and add ckpt_path"
             )
-    before, now = theirs.get("settings", {}), card["settings"]
+    before, now = ADDED | theirs.get("settings", {}), card["settings"]
     for key in sorted((set(before) | set(now)) - set(RETIRED)):
         if before.get(key) != now.get(key):
             raise UserError(

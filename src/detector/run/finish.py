@@ -11,6 +11,7 @@ from detector.data.load import FaceSet
 from detector.evaluation import measures
 from detector.evaluation.calibration import Calibration
 from detector.evaluation.measures import Scored
+from detector.evaluation.per_set import per_set
 from detector.evaluation.slices import COLUMNS
 from detector.predictor import Predictor
 from detector.run.folder import write_csv, write_json
@@ -56,7 +57,8 @@ def write_results(
     validation, on which the calibration was fitted.
 
     Where the set's index has one of the columns of `slices.COLUMNS`, each part has
-    `by_<column>` too: what `slices` gives.
+    `by_<column>` too: what `slices` gives. Of several sets put together each part has `sets`: what
+    `per_set` gives.
 
     Args:
         folder: The run folder.
@@ -99,6 +101,8 @@ def write_results(
         metrics[part]["calibration"] = measures.calibration(known, index.class_names[0])
         by = measures.kinds(known, COLUMNS)
         metrics[part] |= {f"by_{column}": found for column, found in by.items()}
+        if sets := per_set(known):
+            metrics[part]["sets"] = sets
     metrics |= {
         "class_names": list(index.class_names),
         "calibration": calibration.to_dict(),

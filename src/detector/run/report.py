@@ -14,6 +14,7 @@ from detector.evaluation.slices import COLUMNS, in_order
 
 PARTS = {"val": "validation", "test": "test"}
 MEASURES = {"auroc": "AUROC", "accuracy": "accuracy", "f1": "F1", "ap": "average precision"}
+PER_SET = ("auroc", "accuracy")  # of each of several sets, its fakes against its own reals
 MADE_FOR = Path("runs", "train")  # the runs that `make tensorboard` shows
 LABEL, CELL, NAME = 26, 20, 14  # columns of the terminal
 WIDTH = 79  # of sentences
@@ -34,12 +35,16 @@ def table(metrics: Mapping) -> str:
     def of_kind(column: str, value: str) -> list[Mapping]:
         return [metrics[part].get(f"by_{column}", {}).get(value, {}) for part in parts]
 
+    names = dict.fromkeys(name for part in parts for name in metrics[part].get("sets", {}))
+    sets = {name: [metrics[part].get("sets", {}).get(name, {}) for part in parts] for name in names}
     lines = [
         _line("", [PARTS[part] for part in parts]),
         _line("images", [metrics[part]["n"] for part in parts]),
         _line(f"  {real}", [metrics[part]["n_real"] for part in parts]),
         _line(f"  {fake}", [metrics[part]["n_fake"] for part in parts]),
     ]
+    for name, of in sets.items():
+        lines.append(_line(f"    {name}", [measured.get("n", 0) for measured in of]))
     for kind in kinds:
         numbers = [measured.get("n_fake", 0) for measured in of_kind(*kind)]
         lines.append(_line("    {} {}".format(*kind), numbers))
@@ -48,6 +53,11 @@ def table(metrics: Mapping) -> str:
         for kind in kinds if key in ("auroc", "recall") else ():
             measures = [_measure(measured.get(key)) for measured in of_kind(*kind)]
             lines.append(_line("  {} {}".format(*kind), measures))
+        for name, of in sets.items() if key in PER_SET else ():
+            lines.append(_line(f"  {name}", [_measure(measured.get(key)) for measured in of]))
+    out = [name for name, of in sets.items() if any(one.get("left_out") for one in of)]
+    if out:
+        lines += ["", f"{out[0]} is left out of training and validation, and tested whole"]
     threshold = metrics[parts[0]]["threshold"]
     lines += [
         "",

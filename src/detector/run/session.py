@@ -14,7 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from detector.data.blended.training import blending_of
 from detector.data.cache import load_pixels
-from detector.data.datamodule import FaceData
+from detector.data.datamodule import BALANCES, FaceData, strata_of
+from detector.data.joint import JointIndex
 from detector.data.load import load_set
 from detector.data.preprocess import Preprocess
 from detector.data.transforms import Augment
@@ -37,6 +38,7 @@ from detector.run.history import History
 from detector.run.pictures import Pictures, tensorboard
 from detector.run.progress import bar, choose_progress
 from detector.run.report import table, where_next
+from detector.run.set_curves import SetCurves
 
 log = logging.getLogger(__name__)
 
@@ -120,6 +122,7 @@ class Session:
             start_method=cfg.data.start_method,
             pin_memory=self.hardware.accelerator == "gpu",
             blending=self.blending,
+            strata=strata_of(cfg.data.balance, index),
         )
         trained = self.data.labels[self.data.rows["train"]]  # of blends too, where there are any
         card = make_card(network_args, self.preprocess, index.class_names, index.name)
@@ -148,8 +151,13 @@ class Session:
         self.trainer = self._trainer(progress_callbacks)
 
     def _split_digest(self) -> str:
-        entries = zip(self.faces.index["sha256"], self.faces.parts, strict=True)
-        return blake2b(repr(list(entries)).encode(), digest_size=8).hexdigest()
+        digest, before = blake2b(digest_size=8), "["
+        # As repr() of a list of pairs, which for a million images would be 200 MB.
+        for entry in zip(self.faces.index["sha256"], self.faces.parts, strict=True):
+            digest.update(f"{before}{entry!r}".encode())
+            before = ", "
+        digest.update(b"]")
+        return digest.hexdigest()
 
     def _resume(self, card: dict) -> tuple[Path | None, int]:
         if self.cfg.ckpt_path is None:
@@ -167,6 +175,8 @@ class Session:
         callbacks.append(
             Pictures(self.faces.index.class_names, 0.5 if threshold == "best" else threshold)
         )
+        if isinstance(self.faces.index, JointIndex):
+            callbacks.append(SetCurves(self.faces.index))
         if cfg.heatmaps.every:
             from detector.explain.callback import Heatmaps  # seconds, which not all need
 
@@ -224,6 +234,9 @@ class Session:
         for why in self.hardware.why:
             log.info(why)
         log.info("run folder: %s (%s images)", self.folder, sizes)
+        if (balance := self.cfg.data.balance) != "none":
+            n = len(self.data.train_dataloader().sampler)
+            log.info("an epoch has %d images, %s", n, BALANCES[balance])
         run_folder.point_latest(self.runs, self.folder)
         self._write_inputs()
         handler = signal.getsignal(signal.SIGINT)
