@@ -182,6 +182,7 @@ def test_a_setting_of_older_versions_does_not_stop_a_training_from_going_on(tiny
     last = Path(train(tiny("trainer.max_epochs=1"))["folder"]) / "checkpoints" / "last.ckpt"
     old = torch.load(last, weights_only=True)
     old["detector"]["settings"]["metrics.threshold"] = 0.5
+    del old["detector"]["settings"]["data.balance"]
     torch.save(old, last)
     assert Session(tiny(f"ckpt_path={last}")).resume == last
 
@@ -285,7 +286,7 @@ def test_going_on_through_runs_latest(tiny):
     "changed",
     ["optimizer.lr=0.5", "optimizer.name=sgd", "seed=9", "data.batch_size=8", "augment=robust",
      "schedule.name=cosine", "early_stopping.patience=3", "class_weights=balanced",
-     "evaluate_test=false", "trainer.gradient_clip_val=1.0"],
+     "evaluate_test=false", "trainer.gradient_clip_val=1.0", "data.balance=set_and_class"],
 )  # fmt: skip
 def test_a_training_goes_on_as_it_began(tiny, finished, changed):
     _, metrics = finished
@@ -393,6 +394,7 @@ def test_loader_processes_change_nothing(tiny, method):
         ("data.batch_size=0", "data.batch_size=0"),
         ("data.num_workers=-1", "data.num_workers=-1"),
         ("data.cache_gb=-1", "data.cache_gb=-1"),
+        ("data.balance=class", "set_and_class"),
         ("data.split.folds=1000", "independent images"),
         ("data.split.fractions.val=0", "above 0"),
         ("optimizer.lr=0", "optimizer.lr=0"),

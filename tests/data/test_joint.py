@@ -1,8 +1,10 @@
-"""Several sets as one: own splits, what they share, the columns, the caches; and a training on them."""
+"""Several sets as one: splits, what they share, columns, caches; and a training on them."""
 
 import csv
 import json
 import logging
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from detector.data.preprocess import Preprocess
 from detector.errors import UserError
 from detector.evaluate import evaluate
 from detector.explain.lookup import known_sets, look_up
+from detector.run.session import Session
 from detector.train import train
 from tests.conftest import make_set
 from tests.data.test_load import own
@@ -150,7 +153,7 @@ def test_no_picture_lies_on_two_sides_of_a_split(root, tmp_path, caplog):
     for path, part in now.items():
         of_group.setdefault(group[path], set()).add(part)
     assert all(len(parts) == 1 for parts in of_group.values())
-    assert f"copies across sets: 12 of" in caplog.text and "are left out: other sets" in caplog.text
+    assert "copies across sets: 12 of" in caplog.text and "are left out: other sets" in caplog.text
     pairs = {tuple(sorted((index["name"][a], index["name"][b]))) for a, b, *_ in index.pairs}
     for a, b in pairs:
         assert group[a] == group[b]
@@ -257,7 +260,7 @@ def test_a_training_reports_over_all_and_by_set(trained):
         assert {kind["n_real"] for kind in on_disk[part]["by_difficulty"].values()} == {reals}
     card = (folder / "card.md").read_text()
     assert "| hardfake | " in card and "It has seen 3 sets, 140k, ciplab, hardfake." in card
-    assert "data=joint 'data.sets=[\"140k\",\"ciplab\",\"hardfake\"]'" in card
+    assert 'data=joint \'data.sets=["140k","ciplab","hardfake"]\'' in card
 
 
 def test_each_set_has_its_curves(trained):
@@ -309,9 +312,32 @@ def test_an_evaluation_of_one_set_knows_what_was_trained_on(root, trained):
     # The split that the run wrote down holds, whatever is asked for today.
     test = asked(trained, "data=ciplab", f"data_root={root}", "data.split.seed=9")
     assert test["seen_in_training"] == 0 and test["metrics"]["n"] == count["test"]
-    assert (
-        test["metrics"]["auroc"]["value"] == trained["test"]["sets"]["ciplab"]["auroc"]["value"]
-    )
+    assert test["metrics"]["auroc"]["value"] == trained["test"]["sets"]["ciplab"]["auroc"]["value"]
+
+
+def test_a_killed_balanced_run_goes_on_to_the_same_weights(root, trained, monkeypatch):
+    place = Path(trained["folder"]).parents[3]
+    session = Session(compose(root, place, "data.balance=set_and_class"))
+    step = session.module.training_step
+
+    def killed(batch, batch_idx):
+        if (session.trainer.current_epoch, batch_idx) == (1, 2):
+            raise MemoryError("killed")
+        return step(batch, batch_idx)
+
+    monkeypatch.setattr(session.module, "training_step", killed)
+    with pytest.raises(MemoryError):
+        session.fit()
+    last = session.folder / "checkpoints" / "last.ckpt"
+    again = train(compose(root, place, "data.balance=set_and_class", f"ckpt_path={last}"))
+    assert again["folder"] == str(session.folder)
+    for name in ("metrics.json", "predictions.csv", "metrics.csv"):
+        one, two = ((Path(run["folder"]) / name).read_text() for run in (trained, again))
+        assert one == two
+    for changed in ("data.balance=none", "data.leave_out=ciplab", "data.sets=[ciplab,hardfake]"):
+        given = ["data.balance=set_and_class", f"ckpt_path={last}"]
+        with pytest.raises(UserError, match=r"goes on as it began|another split of the data"):
+            Session(compose(root, place, *given, changed))
 
 
 def test_a_picture_of_a_joint_training_is_found_in_its_set(root, trained):
@@ -332,10 +358,39 @@ def test_a_set_that_was_left_out_stands_beside_the_others(root, tmp_path, capsys
     assert of["hardfake"]["left_out"] and of["hardfake"]["n"] == 80
     assert not of["ciplab"]["left_out"] and set(metrics["val"]["sets"]) == {"140k", "ciplab"}
     card = (Path(metrics["folder"]) / "card.md").read_text()
-    assert "| hardfake (left out of training) | 40 | 40 |" in card and "2 sets, 140k, ciplab" in card
+    assert (
+        "| hardfake (left out of training) | 40 | 40 |" in card and "2 sets, 140k, ciplab" in card
+    )
     found = asked(metrics, "data=hardfake", f"data_root={root}")
     assert found["metrics"]["n"] == 80 and found["seen_in_training"] == 0
     assert found["metrics"]["auroc"]["value"] == of["hardfake"]["auroc"]["value"]
+
+
+def test_each_set_left_out_in_one_command(root, tmp_path):
+    command = [
+        sys.executable, "-m", "detector.train", "-m", "data=joint",
+        "data.sets=[140k,ciplab,hardfake]", "data.leave_out=ciplab,hardfake", f"data_root={root}",
+        "model=cnn3", "model.preprocess.size=32", "trainer.max_epochs=1", "progress=none",
+        "trainer.accelerator=cpu", "trainer.precision=32-true", "heatmaps.every=0",
+        "data.num_workers=0", f"paths.runs={tmp_path}/runs", f"paths.cache={tmp_path}/cache",
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    (sweep,) = (tmp_path / "runs/sweeps").iterdir()
+    found = json.loads((sweep / "sweep.json").read_text())
+    assert found["part"] == "test" and len(found["variants"]) == 2
+    text = (sweep / "sweep.md").read_text()
+    assert text in done.stdout and "## AUROC by set" in text
+    lines = text[text.index("## AUROC by set") :].splitlines()
+    assert lines[2] == "| left out | seed | 140k | ciplab | hardfake |"
+    for line, job in zip(lines[4:6], found["jobs"], strict=True):
+        (out,) = [o.split("=")[1] for o in job["overrides"] if "leave_out" in o]
+        metrics = json.loads((Path(job["folder"]) / "metrics.json").read_text())
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        assert cells[:2] == [out, "0"]
+        for name, cell in zip(("140k", "ciplab", "hardfake"), cells[2:], strict=True):
+            value = f"{metrics['test']['sets'][name]['auroc']['value']:.3f} ["
+            assert cell.startswith(("**" if name == out else "") + value)
 
 
 def test_real_faces_alone_can_be_left_out(root, tmp_path):
