@@ -1,12 +1,13 @@
 """false_alarms.png: the rate at which real people are called fake, a dot a group."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from detector.data.listing import PAIR
 from detector.evaluation.false_alarms import ALPHA
 from detector.run.figures import INK, MUTED, fit_text
 
@@ -16,7 +17,7 @@ WIDTH, HEAD, FOOT = 760, 52, 78  # pixels
 LEFT, RIGHT, ROW = 170, 140, 25
 
 
-def false_alarms_figure(found: Mapping, title: str) -> Figure:
+def false_alarms_figure(found: Mapping, title: str, class_names: Sequence[str] = PAIR) -> Figure:
     """Draws each value's rate with its interval, column below column, on one scale.
 
     Columns whose values differ by the corrected test are vermilion, the others blue.
@@ -24,6 +25,7 @@ def false_alarms_figure(found: Mapping, title: str) -> Figure:
     Args:
         found: What `false_alarms` returns.
         title: One line on top, such as the name of the run and of the set.
+        class_names: Names of labels 0 and 1.
 
     Returns:
         A figure on an Agg canvas, 760 pixels wide, 25 high for each value and column.
@@ -39,7 +41,7 @@ def false_alarms_figure(found: Mapping, title: str) -> Figure:
     axes = figure.add_axes(
         (LEFT / WIDTH, FOOT / height, (WIDTH - LEFT - RIGHT) / WIDTH, ROW * lines / height)
     )
-    _frame(axes, found, lines)
+    _frame(axes, found, lines, class_names)
     at = 0.0
     for name, column in columns.items():
         _heading(axes, at + 0.85, name, column["p_holm"])
@@ -52,14 +54,14 @@ def false_alarms_figure(found: Mapping, title: str) -> Figure:
                   va="center", color=MUTED, size=10)  # fmt: skip
     note = figure.text(
         16 / WIDTH, 14 / height, color=MUTED, size=9, va="center",
-        s=f"lines: 95 % intervals    dashed: all {found['n']:,} real images    "
+        s=f"lines: 95 % intervals    dashed: all {found['n']:,} {class_names[1]} images    "
         "vermilion: the groups differ (permutation test, corrected)",
     )  # fmt: skip
     fit_text(note, WIDTH - 32)
     return figure
 
 
-def _frame(axes: Axes, found: Mapping, lines: float) -> None:
+def _frame(axes: Axes, found: Mapping, lines: float, class_names: Sequence[str]) -> None:
     rates = [of["rate"] for c in found["columns"].values() for of in c["values"].values()]
     axes.set_ylim(lines, 0)
     axes.set_xlim(0, min(1.0, 1.03 * max(rate["high"] for rate in [found["rate"], *rates])))
@@ -70,7 +72,8 @@ def _frame(axes: Axes, found: Mapping, lines: float) -> None:
     axes.tick_params(labelsize=9, color=MUTED)
     axes.grid(axis="x", color="#E6E6E6", linewidth=0.8)
     axes.set_axisbelow(True)
-    axes.set_xlabel(f"real images called fake, from a score of {found['threshold']:.3g}",
+    called = "{1} images called {0}".format(*class_names)
+    axes.set_xlabel(f"{called}, from a score of {found['threshold']:.3g}",
                     size=9.5, color=INK, labelpad=4)  # fmt: skip
     axes.axvline(found["rate"]["value"], color=MUTED, linewidth=1, linestyle="--", clip_on=False)
 

@@ -45,7 +45,7 @@ def write_evaluation(folder: Path, metrics: Mapping, scored: Scored, score_name:
         robustness_figure(rows, title).savefig(pictures["robustness"])
     if found := metrics["false_alarms"]:
         pictures["false alarms"] = folder / "false_alarms.png"
-        false_alarms_figure(found, title).savefig(pictures["false alarms"])
+        false_alarms_figure(found, title, index.class_names).savefig(pictures["false alarms"])
     text = markdown(metrics)
     (folder / "report.md").write_text(text, encoding="utf-8")
     _tensorboard(folder / "tensorboard", metrics, scored, text, pictures)

@@ -133,7 +133,7 @@ def _use(facts: Facts) -> list[str]:
         + " Of pictures made in another way, of faces framed or compressed in another way, and"
         " of people unlike those in this set, nothing is known.",
         "- Not for accusing a person, nor for any decision about one: a score is no proof, and"
-        " with few fakes among many pictures most alarms are false.",
+        f" with few {facts.fake} pictures among many most alarms are false.",
         "- It does not say what was changed in a picture, or by whom.",
     ]
     if source == "synthetic":
