@@ -45,10 +45,10 @@ def call(arguments: list[str]) -> subprocess.CompletedProcess:
 def start(arguments: list[str], until: str) -> tuple[subprocess.Popen, str]:
     """Start and read the output up to a line with `until`."""
     process = subprocess.Popen(
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job ignores it
-       
-        arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment()
-    )
+        arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment(),
+        # Or it would not hear Ctrl-C where the tests run in the background of a shell.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
     seen = ""
     for line in process.stdout:
         seen += line
@@ -72,7 +72,10 @@ def test_help_lists_groups_and_options():
         (["data.synthetic.n=10"], r"synthetic\.n repeats another setting: give synthetic\.n="),
         (["data=hardfake", "synthetic.n=10"], "synthetic comes with data=synthetic, which is not"),
         (["model=cnn9"], r"model/cnn9'; there is cnn2, .*, lite0, .*, timm$"),
-        (["data=cats"], "140k, blended, ciplab, folder, gender, hardfake, joint, synthetic, utkface"),
+        (
+            ["data=cats"],
+            "140k, blended, ciplab, folder, gender, hardfake, joint, synthetic, utkface",
+        ),
         (["experiment=none_such"], "cnn2_hardfake"),
         (["+data.colour=red", "nonsense"], "nonsense"),
         (["trainer.max_epochs="], "max_epochs"),
