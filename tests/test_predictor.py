@@ -24,6 +24,7 @@ from detector.predictor import Predictor, make_card, read_checkpoint
 from detector.run.checkpoints import write_calibration
 
 PREPROCESS = Preprocess(32, "crop", "bilinear", (0.4, 0.5, 0.6), (0.2, 0.3, 0.4), 10**6)
+PLAIN = {"label_smoothing": 0, "mixup": 0}
 NET = {"name": "cnn3", "dropout": 0.5}
 
 
@@ -118,8 +119,8 @@ def test_bf16_is_near_and_only_where_it_is_asked_for(checkpoint):
 def test_training_and_prediction_feed_the_network_the_same(checkpoint):
     network = build_network(**NET, size=32, classes=2)
     module = DetectorModule(
-        network, {}, PREPROCESS, seed=0, optimizer={}, schedule={}, class_weights=None,
-        channels_last=True,
+        network, {}, PREPROCESS, seed=0, optimizer={}, schedule={}, loss=PLAIN,
+        freeze="none", class_weights=None, channels_last=True,
     ).eval()  # fmt: skip
     images = np.stack(noise(4))
     with torch.no_grad():
@@ -131,7 +132,7 @@ def test_training_and_prediction_feed_the_network_the_same(checkpoint):
 def test_no_float64_in_the_module(checkpoint):
     module = DetectorModule(
         build_network(**NET, size=32, classes=2), {}, PREPROCESS, seed=0, optimizer={},
-        schedule={}, class_weights=(1.0, 2.0), channels_last=False,
+        schedule={}, loss=PLAIN, freeze="none", class_weights=(1.0, 2.0), channels_last=False,
     )  # fmt: skip
     tensors = [*module.parameters(), *module.buffers()]
     tensors += [t for m in module.modules() for t in vars(m).values() if torch.is_tensor(t)]

@@ -1,5 +1,6 @@
 """The LightningModule: loss, measured curves, optimizer. The network is an argument."""
 
+import math
 from collections.abc import Mapping
 
 import lightning as L
@@ -10,9 +11,12 @@ from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import BinaryAccuracy, BinaryAUROC
 
 from detector.data.preprocess import Preprocess
+from detector.models.head import Backbone
+from detector.run.mixup import draw, mixed_loss
 from detector.run.optim import make_optimizer
 
 FAKE = 0  # the positive class of every metric
+MIXUP_STREAM = 1  # beside a step's other random numbers, which must not move by it
 
 
 class DetectorModule(L.LightningModule):
@@ -21,17 +25,24 @@ class DetectorModule(L.LightningModule):
     Each validation measures two loaders in eval mode, without augmentation:
     validation and the train subset. It logs `train/*` and `val/*` (loss, accuracy,
     auroc) and the `gap/*` between them; `fit/loss` is the loss that the optimizer
-    saw, with dropout, augmentation and class weights.
+    saw, with dropout, augmentation, mixup, smoothed labels and class weights. `lr` is the
+    highest of the learning rates.
 
     Args:
         network: Float images (N, 3, S, S) to logits (N, 2).
         card: What a prediction needs beside the weights; goes into every checkpoint.
         preprocess: Gives mean and std.
         seed: Of the run; each step restarts the random numbers from it.
-        optimizer: `name`, `lr`, `weight_decay`.
+        optimizer: `name`, and what `parameter_groups` takes.
         schedule: `name` (`none` or `cosine`), `warmup_epochs`.
+        loss: `label_smoothing`, the share of a label that is dealt to both classes, and `mixup`,
+            alpha of its distribution; 0 for without.
+        freeze: `none`, `backbone`, or in how many epochs from the first the backbone is frozen.
         class_weights: Weight of each class in the loss, or None.
         channels_last: Memory format of images and weights.
+
+    Raises:
+        UserError: No head is known for a network of which all else is to be frozen.
     """
 
     def __init__(
@@ -43,6 +54,8 @@ class DetectorModule(L.LightningModule):
         seed: int,
         optimizer: Mapping,
         schedule: Mapping,
+        loss: Mapping,
+        freeze: str | int,
         class_weights: tuple[float, float] | None,
         channels_last: bool,
     ) -> None:
@@ -55,7 +68,13 @@ class DetectorModule(L.LightningModule):
             values = torch.tensor(values, dtype=torch.float32).view(1, 3, 1, 1)
             self.register_buffer(name, values, persistent=False)
         weights = None if class_weights is None else torch.tensor(class_weights).float()
-        self.loss = nn.CrossEntropyLoss(weight=weights)
+        smoothing = float(loss["label_smoothing"])
+        self.loss = nn.CrossEntropyLoss(weight=weights, label_smoothing=smoothing)
+        self.mixup = float(loss["mixup"])
+        self.backbone = None if freeze == "none" else Backbone(self.network)
+        self.frozen_epochs = math.inf if freeze == "backbone" else freeze
+        if self.frozen_epochs == math.inf:  # so that no optimizer need know of these
+            self.backbone.require_grad(False)
         self.measures = nn.ModuleDict(
             {
                 stage: MetricCollection(
@@ -79,10 +98,21 @@ class DetectorModule(L.LightningModule):
         # draws the same mask. (Once an epoch is not enough: starting a loader draws too.)
         state = np.random.SeedSequence([self.seed, self.current_epoch, batch_idx])
         torch.manual_seed(int(state.generate_state(1, np.uint64)[0] >> 1))
+        # Each time: a training that goes on within an epoch is told of no epoch's start.
+        if self.backbone is not None and self.current_epoch < self.frozen_epochs:
+            self.backbone.freeze()
+        elif self.backbone is not None:
+            self.backbone.thaw()
 
     def training_step(self, batch: tuple, batch_idx: int) -> Tensor:
         images, labels, _ = batch
-        loss = self.loss(self(images).float(), labels)
+        if self.mixup:
+            mixed = draw(
+                self.mixup, len(labels), [self.seed, self.current_epoch, batch_idx, MIXUP_STREAM]
+            )
+            loss = mixed_loss(self, self.loss, images, labels, *mixed)
+        else:
+            loss = self.loss(self(images).float(), labels)
         self.log(
             "fit/loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(labels)
         )
@@ -97,7 +127,7 @@ class DetectorModule(L.LightningModule):
         stage = "measured" if dataloader_idx else "val"
         p_fake = logits.softmax(1)[:, FAKE]
         self.measures[stage].update(p_fake, (labels == FAKE).int())
-        # Without class weights: a curve should be the same quantity for every setting.
+        # Cross entropy alone: a curve should be the same quantity for every setting.
         self.losses[stage].update(nn.functional.cross_entropy(logits, labels), len(labels))
         if stage == "val":
             self.validated.append((rows.cpu(), labels.cpu(), p_fake.cpu()))
@@ -111,7 +141,7 @@ class DetectorModule(L.LightningModule):
             self.losses[stage].reset()
         values["gap/loss"] = values["val/loss"] - values["train/loss"]
         values["gap/accuracy"] = values["train/accuracy"] - values["val/accuracy"]
-        values["lr"] = self.trainer.optimizers[0].param_groups[0]["lr"]
+        values["lr"] = max(group["lr"] for group in self.trainer.optimizers[0].param_groups)
         shown = ("train/accuracy", "val/accuracy", "val/loss")
         for key, value in values.items():
             self.log(key, value, prog_bar=key in shown)

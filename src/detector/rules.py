@@ -7,6 +7,17 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from detector.errors import UserError
 
+# What a setting was before there was one, where that is not null: trainings of older versions
+# go on, and are compared, as if they had named it.
+ADDED = {
+    "data.balance": "none",
+    "model.pretrained": False,
+    "model.freeze": "none",
+    "optimizer.layer_decay": 1.0,
+    "loss.label_smoothing": 0,
+    "loss.mixup": 0,
+}
+
 Rule = tuple[Callable[[object], bool], str]
 
 

@@ -13,7 +13,7 @@ from detector.run import hardware
 from detector.run.hardware import choose_hardware
 from detector.run.optim import make_optimizer, rate_factor
 
-ADAM = {"name": "adam", "lr": 0.1, "weight_decay": 0}
+ADAM = {"name": "adam", "lr": 0.1, "weight_decay": 0, "head_lr": None, "layer_decay": 1.0}
 FLAT = {"name": "none", "warmup_epochs": 0}
 
 

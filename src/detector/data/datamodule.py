@@ -16,7 +16,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from detector.data.blended.training import Blending
-from detector.data.cache import Pixels
 from detector.data.cache import JointPixels, Pixels
 from detector.data.index import Index
 from detector.data.joint import JointIndex

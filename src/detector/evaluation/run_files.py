@@ -8,7 +8,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from detector.errors import UserError
-from detector.rules import flat
+from detector.rules import ADDED, flat
 
 CHECKPOINTS = "checkpoints"
 # Where things lie and what is measured afterwards: no part of what was trained.
@@ -90,7 +90,7 @@ def differing(settings: Sequence[Mapping[str, object]]) -> dict[str, list]:
     """
     found: dict[str, list] = {}
     for name in dict.fromkeys(name for of_one in settings for name in of_one):
-        values = [of_one.get(name) for of_one in settings]
+        values = [of_one.get(name, ADDED.get(name)) for of_one in settings]
         once = [value for at, value in enumerate(values) if value not in values[:at]]
         aside = any(name == one or (one[-1] == "." and name.startswith(one)) for one in ASIDE)
         if len(once) > 1 and not aside:

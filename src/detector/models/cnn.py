@@ -36,6 +36,14 @@ class SmallCNN(nn.Module):
         """Logits (N, 2) of images (N, 3, S, S)."""
         return self.classifier(self.features(images).flatten(1))
 
+    def get_classifier(self) -> nn.Module:
+        """The head, by the name that timm's networks have for it."""
+        return self.classifier
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, str]:
+        """Which parameters make up a stage, in timm's form: each child of `features` is one."""
+        return {"features": r"^features\.(\d+)"}
+
 
 class CNN2(SmallCNN):
     """Two plain convolutions and a wide dense layer; 46,099,778 parameters at 300 px.

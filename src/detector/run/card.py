@@ -14,6 +14,7 @@ from detector.evaluation.controls import CONTROLS
 from detector.evaluation.holds import in_words
 from detector.evaluation.report import NAMES, set_table, shown, table
 from detector.run.card_facts import NEEDED, Facts, code, gather, safe
+from detector.run.fine_tuning import in_words as in_words_of_training
 
 log = logging.getLogger(__name__)
 
@@ -105,6 +106,8 @@ def _network(facts: Facts) -> list[str]:
             f" {safe(training['monitor'])}; augmentation {safe(config['augment']['name'])};"
             f" seed {config['seed']}"
         )
+    if options := in_words_of_training(config):
+        lines.append(f"- training: {safe('; '.join(options))}")
     return lines
 
 

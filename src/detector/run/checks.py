@@ -1,6 +1,6 @@
 """What can be wrong in a training's config or in the checkpoint that it goes on from."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from detector.data.datamodule import BALANCES
 from detector.data.load import DATA_RULES
 from detector.errors import UserError
 from detector.rules import (
+    ADDED,
     check,
     either,
     flag,
@@ -31,8 +32,8 @@ from detector.run.progress import KINDS
 MONITORS = tuple(f"{p}/{m}" for p in ("val", "train") for m in ("auroc", "accuracy", "loss"))
 
 GROUPS = (
-    "model data augment trainer optimizer schedule select early_stopping calibration metrics paths"
-    " blended"
+    "model data augment trainer optimizer schedule loss ema select early_stopping calibration"
+    " metrics paths blended"
 )
 RULES = (
     dict.fromkeys(GROUPS.split(), mapping)
@@ -43,9 +44,14 @@ RULES = (
         "progress": one_of(*KINDS),
         "optimizer.name": one_of(*OPTIMIZERS),
         "optimizer.lr": number(0, above=True),
+        "optimizer.head_lr": either(nothing, number(0, above=True)),
+        "optimizer.layer_decay": number(0, 1, above=True),
         "optimizer.weight_decay": number(0),
         "schedule.name": one_of(*SCHEDULES),
         "schedule.warmup_epochs": number(0),
+        "loss.label_smoothing": number(0, 0.99),
+        "loss.mixup": number(0),
+        "ema.decay": either(nothing, number(0, 0.999999, above=True)),
         "select.monitor": one_of(*MONITORS),
         "select.mode": one_of("max", "min"),
         "early_stopping.patience": either(nothing, whole(1)),
@@ -67,6 +73,7 @@ RULES = (
         "paths.runs": text_rule,
         "paths.cache": text_rule,
         "model.name": text_rule,
+        "model.freeze": either(one_of("none", "backbone"), whole(1)),
         "model.net": mapping,
         "model.net.name": text_rule,
         "model.preprocess": mapping,
@@ -84,7 +91,6 @@ RULES = (
 # with the weights afterwards.
 FREE = ("paths", "progress", "ckpt_path", "data_root", "trainer", "data", "calibration", "heatmaps",
         "blended")  # fmt: skip
-ADDED = {"data.balance": "none", "model.pretrained": False}  # as it was before the setting
 RETIRED = ("metrics.threshold",)  # settings that last.ckpt of older versions may name
 FIXED_IN = {
     "data": ("batch_size", "balance"),
@@ -118,6 +124,12 @@ def check_config(cfg: DictConfig) -> None:
         raise UserError(
             f"schedule.warmup_epochs={cfg.schedule.warmup_epochs}: must be below"
             f" trainer.max_epochs={cfg.trainer.max_epochs}"
+        )
+    freeze = cfg.model.freeze
+    if isinstance(freeze, int) and freeze >= cfg.trainer.max_epochs:
+        raise UserError(
+            f"model.freeze={freeze}: must be below trainer.max_epochs={cfg.trainer.max_epochs};"
+            " model.freeze=backbone keeps the backbone frozen to the end"
         )
 
 
@@ -184,11 +196,11 @@ def check_resume(checkpoint: dict, card: dict, path: Path, max_epochs: int) -> N
                 f"ckpt_path={path} comes from another {what} ({theirs.get(key)}, not {card[key]}):"
                 " repeat the command that made it, and add ckpt_path"
             )
-    before, now = ADDED | theirs.get("settings", {}), card["settings"]
+    before, now = theirs.get("settings", {}), card["settings"]
     for key in sorted((set(before) | set(now)) - set(RETIRED)):
-        if before.get(key) != now.get(key):
+        if (then := before.get(key, ADDED.get(key))) != now.get(key):
             raise UserError(
-                f"{key}={now.get(key)}, but ckpt_path={path} was trained with {before.get(key)}:"
+                f"{key}={now.get(key)}, but ckpt_path={path} was trained with {then}:"
                 " a training goes on as it began; leave out ckpt_path to start another"
             )
     # Lightning counts an epoch as done only after the moment at which last.ckpt is written.
@@ -204,4 +216,23 @@ def check_resume(checkpoint: dict, card: dict, path: Path, max_epochs: int) -> N
     if best is not None and not (path.parent / "best.ckpt").is_file():
         raise UserError(
             f"{path.parent} lacks best.ckpt, of epoch {best}: put it back or start anew"
+        )
+
+
+def check_groups(checkpoint: dict, groups: Sequence[Mapping], path: Path) -> None:
+    """Refuse the state of an optimizer to which the weights were given in another way.
+
+    Args:
+        checkpoint: As `read_checkpoint` gives it, with an optimizer's state.
+        groups: As `parameter_groups` gives them.
+        path: Where the checkpoint came from.
+
+    Raises:
+        UserError: Older versions decayed biases and norms too.
+    """
+    theirs = [len(group["params"]) for group in checkpoint["optimizer_states"][0]["param_groups"]]
+    if theirs != [len(group["params"]) for group in groups]:
+        raise UserError(
+            f"ckpt_path={path}: another version of detector trained it, with weight decay on other"
+            " weights: go on with that version, or leave out ckpt_path to start anew"
         )

@@ -125,6 +125,9 @@ def hyperparameters(cfg: DictConfig, metrics: Mapping) -> tuple[dict, dict]:
         "epochs": cfg.trainer.max_epochs,
         **{f"optimizer/{key}": value for key, value in cfg.optimizer.items()},
         "schedule": cfg.schedule.name,
+        "freeze": cfg.model.freeze,
+        "ema": cfg.ema.decay,
+        **{f"loss/{key}": value for key, value in cfg.loss.items()},
     }
     final = {
         f"final/{part}_{key}": metrics[part][key]["value"]

@@ -29,12 +29,20 @@ from detector.run import folder as run_folder
 from detector.run.begin import begin_with
 from detector.run.card import write_card
 from detector.run.checkpoints import Checkpoints, write_calibration
-from detector.run.checks import check_config, check_resume, class_weights, fixed_settings
+from detector.run.checks import (
+    check_config,
+    check_groups,
+    check_resume,
+    class_weights,
+    fixed_settings,
+)
 from detector.run.curves import gap_opened, plot_curves
+from detector.run.ema import AveragedWeights
 from detector.run.finish import hyperparameters, predict_parts, write_results
 from detector.run.hardware import choose_hardware
 from detector.run.heap import keep_freed_memory
 from detector.run.history import History
+from detector.run.optim import parameter_groups
 from detector.run.pictures import Pictures, tensorboard
 from detector.run.progress import bar, choose_progress
 from detector.run.report import table, where_next
@@ -134,10 +142,13 @@ class Session:
             seed=cfg.seed,
             optimizer=cfg.optimizer,
             schedule=cfg.schedule,
+            loss=cfg.loss,
+            freeze=cfg.model.freeze,
             class_weights=class_weights(cfg.class_weights, trained),
             channels_last=self.hardware.channels_last,
         )
-        self.resume, self.resume_step = self._resume(card)
+        groups = parameter_groups(network, cfg.optimizer)
+        self.resume, self.resume_step = self._resume(card, groups)
         self.runs = Path(cfg.paths.runs).expanduser().resolve()
         self.folder = (
             self.resume.parents[1]
@@ -159,18 +170,21 @@ class Session:
         digest.update(b"]")
         return digest.hexdigest()
 
-    def _resume(self, card: dict) -> tuple[Path | None, int]:
+    def _resume(self, card: dict, groups: list[dict]) -> tuple[Path | None, int]:
         if self.cfg.ckpt_path is None:
             return None, 0
         path = Path(self.cfg.ckpt_path).expanduser().resolve()  # not through runs/latest
         checkpoint = read_checkpoint(path)
         check_resume(checkpoint, card, path, self.cfg.trainer.max_epochs)
+        check_groups(checkpoint, groups, path)
         return path, checkpoint["global_step"]
 
     def _trainer(self, progress_callbacks: list) -> L.Trainer:
         for name in ("lightning.pytorch", "lightning.fabric"):
             logging.getLogger(name).setLevel(logging.WARNING)  # it repeats what is said here
         cfg, callbacks = self.cfg, [*progress_callbacks, self.history]
+        if cfg.ema.decay is not None:
+            callbacks.insert(0, AveragedWeights(cfg.ema.decay))  # the others see the average
         threshold = cfg.calibration.threshold  # the best one is known after training
         callbacks.append(
             Pictures(self.faces.index.class_names, 0.5 if threshold == "best" else threshold)
