@@ -72,7 +72,7 @@ class DetectorModule(L.LightningModule):
         self.loss = nn.CrossEntropyLoss(weight=weights, label_smoothing=smoothing)
         self.mixup = float(loss["mixup"])
         self.backbone = None if freeze == "none" else Backbone(self.network)
-        self.frozen_epochs = math.inf if freeze == "backbone" else freeze
+        self.frozen_epochs = {"none": 0, "backbone": math.inf}.get(freeze, freeze)
         if self.frozen_epochs == math.inf:  # so that no optimizer need know of these
             self.backbone.require_grad(False)
         self.measures = nn.ModuleDict(

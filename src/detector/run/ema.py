@@ -30,6 +30,7 @@ class AveragedWeights(Callback):
 
     def __init__(self, decay: float) -> None:
         self.decay, self._step = decay, 0
+        self._network: nn.Module | None = None
         self._other: ModelEmaV3 | None = None  # what the network does not hold just now
         self._holds_average = True
         self._resumed: dict[str, Tensor] | None = None
@@ -37,15 +38,21 @@ class AveragedWeights(Callback):
     def state_dict(self) -> dict[str, Any]:
         if self._other is None:
             return {}
-        assert self._holds_average  # what the checkpoint takes from the network
-        return {"weights": self._other.module.state_dict()}
+        return {"weights": self._held(average=False).state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._resumed = state_dict.get("weights")
 
+    def on_save_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        if self._other is not None:  # within an epoch, as SLURM's signals have it
+            checkpoint["state_dict"] = self._held(average=True).state_dict()
+
     # Not earlier: here the network is on its device, and holds what a checkpoint held.
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._other, self._holds_average = ModelEmaV3(pl_module.network, self.decay), True
+        self._network = pl_module.network
+        self._other, self._holds_average = ModelEmaV3(self._network, self.decay), True
         if self._resumed is not None:
             self._other.module.load_state_dict(self._resumed)
             self._resumed = None
@@ -54,27 +61,30 @@ class AveragedWeights(Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        self._hold(pl_module.network, average=False)
+        self._hold(average=False)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, *rest: Any
     ) -> None:
         if trainer.global_step > self._step:  # gradients are summed over several batches else
-            self._other.update(pl_module.network)
+            self._other.update(self._network)
             self._step = trainer.global_step
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self._other is not None:
-            self._hold(pl_module.network, average=True)
+            self._hold(average=True)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._hold(pl_module.network, average=True)
+        self._hold(average=True)
+
+    def _held(self, *, average: bool) -> nn.Module:
+        return self._network if average == self._holds_average else self._other.module
 
     @torch.no_grad()
-    def _hold(self, network: nn.Module, *, average: bool) -> None:
+    def _hold(self, *, average: bool) -> None:
         if average == self._holds_average:
             return
-        ours, theirs = network.state_dict(), self._other.module.state_dict()
+        ours, theirs = self._network.state_dict(), self._other.module.state_dict()
         kept = {name: value.clone() for name, value in ours.items()}  # two names may share one
         for name in kept:
             ours[name].copy_(theirs[name])
