@@ -109,7 +109,7 @@ def test_thawed_at_once_is_the_plain_training(tiny, monkeypatch):
     assert all(torch.equal(one["state_dict"][k], two["state_dict"][k]) for k in one["state_dict"])
 
 
-@pytest.mark.parametrize("network", [[], TIMM])
+@pytest.mark.parametrize("network", [["trainer.accumulate_grad_batches=2"], TIMM])
 def test_killed_again_and_again_it_gets_to_the_same_weights_with_all_of_it_on(
     tiny, monkeypatch, network
 ):
@@ -127,7 +127,8 @@ def test_killed_again_and_again_it_gets_to_the_same_weights_with_all_of_it_on(
         monkeypatch.setattr(session.module, "training_step", killed)
         with pytest.raises(MemoryError):
             session.fit()
-        assert checkpoint(session.folder)["global_step"] == 4 * kill[0]
+        steps = 4 * kill[0] // session.trainer.accumulate_grad_batches
+        assert checkpoint(session.folder)["global_step"] == steps
         resumed = [f"ckpt_path={session.last}"]
     again = train(tiny(*network, *ALL, *resumed))
     assert again["folder"] == str(session.folder) != whole["folder"]
@@ -263,9 +264,10 @@ def test_the_card_names_what_was_used(tiny):
                      "optimizer.weight_decay=0.1", "loss.mixup=0.3", "loss.label_smoothing=0.1",
                      "ema.decay=0.9"))  # fmt: skip
     card = (Path(run["folder"]) / "card.md").read_text()
-    for words in ("backbone frozen in the first 1 epochs", "learning rate of the head 0.02",
+    for words in ("backbone frozen in the first epoch", "learning rate of the head 0.02",
                   "0.5 times the rate of the one above it", "weight decay 0.1",
                   "labels smoothed by 0.1", "mixup with alpha 0.3", "(decay 0.9)"):  # fmt: skip
         assert words in card
     assert in_words({"optimizer": {"lr": 0.1, "weight_decay": 0, "head_lr": None}}) == []
+    assert in_words({"model": {"freeze": 3}}) == ["backbone frozen in the first 3 epochs"]
     assert in_words({"model": {"freeze": "backbone"}}) == ["backbone frozen"]

@@ -79,16 +79,16 @@ def test_smoothed_labels_by_hand():
     smoothed = module(label_smoothing=0.2)
     scores = log_softmax(smoothed(images).detach().double().numpy())
     target = 0.8 * np.eye(2)[labels.numpy()] + 0.1
-    found = smoothed.training_step(batch(), 0)
+    found = smoothed.training_step(batch(), 0).detach()
     assert float(found) == pytest.approx(-(target * scores).sum(1).mean(), rel=1e-5)
-    assert float(module().training_step(batch(), 0)) == pytest.approx(
+    assert float(module().training_step(batch(), 0).detach()) == pytest.approx(
         -scores[np.arange(8), labels.numpy()].mean(), rel=1e-5
     )
 
 
 def test_each_step_is_mixed_in_its_own_way_and_the_same_again():
     mixed = module(mixup=1.0)
-    losses = [float(mixed.training_step(batch(), step)) for step in (0, 1, 0)]
+    losses = [float(mixed.training_step(batch(), step).detach()) for step in (0, 1, 0)]
     assert losses[0] == losses[2] != losses[1]
 
 

@@ -13,9 +13,10 @@ def in_words(config: Mapping) -> list[str]:
     """
     given = ADDED | {key: value for key, value in flat(config).items() if value is not None}
     freeze, layers = given["model.freeze"], given["optimizer.layer_decay"]
+    first = "epoch" if freeze == 1 else f"{freeze} epochs"
     said = {
         "backbone frozen": freeze == "backbone",
-        f"backbone frozen in the first {freeze} epochs": isinstance(freeze, int),
+        f"backbone frozen in the first {first}": isinstance(freeze, int),
         f"learning rate of the head {given.get('optimizer.head_lr')}": "optimizer.head_lr" in given,
         f"each layer learns at {layers} times the rate of the one above it": layers != 1,
         f"weight decay {given.get('optimizer.weight_decay')}": given.get("optimizer.weight_decay"),
