@@ -1,8 +1,8 @@
 """The changes by which a picture and its copy differ: colour, sharpness, place.
 
-Those of the paper (see `blend`), with its ranges. Two differ here: hue, saturation and value move
-by what a person can just see, and the shrinking factor is drawn from a range, as a quarter of the
-resolution that is left after preprocessing is less than half of what the paper's large faces kept.
+The kinds of change, and how far a copy moves and grows, are those of the paper (see `blend`). The
+other ranges were chosen here by looking at blends of 64 to 224 pixels: preprocessing has taken much
+of the resolution already, so copies are shrunk less than the paper's.
 """
 
 import cv2
