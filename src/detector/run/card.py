@@ -153,8 +153,8 @@ def _data(facts: Facts) -> list[str]:
             rows.append([safe(part), *(str(counted[key]) for key in ("fake", "real", "groups"))])
     lines = table(["part", f"{facts.fake} images", f"{facts.real} images", "groups"], rows)
     across = facts.groups_across
-    if fakes := _made(facts):
-        lines += ["", *fakes]
+    if facts.blends:
+        lines += ["", facts.blends]
     lines += [
         "",
         "A group is one photograph with its copies and edits."
@@ -180,25 +180,6 @@ def _data(facts: Facts) -> list[str]:
     if page := facts.config["data"].get("page"):
         lines[-1] += f" Ask at {safe(page)}"
     return lines
-
-
-def _made(facts: Facts) -> list[str]:
-    """What stood for fakes in training, where it was not the set's own."""
-    kind = facts.config["data"].get("fakes", "set")
-    if kind == "set":
-        return []
-    beside = "blends beside" if kind == "mixed" else "blends, and on none of"
-    said = (
-        f"**Trained on {beside} the {facts.fake} images of train**: on self-blended images"
-        " (Shiohara and Yamasaki, CVPR 2022), made anew in each epoch by blending a real image of"
-        " the train part with a changed copy of itself. The curves of train are of such images"
-        " too; validation and test are the set's own."
-    )
-    if known := facts.metrics.get("training", {}).get("fakes"):
-        said += f" An epoch has {int(known['blended'])} blends, with {safe(known['masks'])} masks."
-        if without := int(known["reals_without_a_face"]):
-            said += f" In {without} of {int(known['reals'])} real images no face was found."
-    return [said]
 
 
 def _results(facts: Facts) -> list[str]:

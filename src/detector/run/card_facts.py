@@ -90,6 +90,27 @@ class Facts:
         """Name of class 1, safe to show."""
         return safe((self.metrics.get("class_names") or ["fake", "real"])[1])
 
+    @property
+    def blends(self) -> str:
+        """What stood for fakes in training, where it was not the set's own alone; else empty."""
+        kind = self.config["data"].get("fakes", "set")
+        if kind == "set":
+            return ""
+        beside = "blends beside" if kind == "mixed" else "blends, and on none of"
+        said = (
+            f"**Trained on {beside} the {self.fake} images of train**: on self-blended images"
+            " (Shiohara and Yamasaki, CVPR 2022), made anew in each epoch by blending a real image"
+            " of the train part with a changed copy of itself. The curves of train are of such"
+            " images too; validation and test are the set's own."
+        )
+        if known := self.metrics.get("training", {}).get("fakes"):
+            said += (
+                f" An epoch has {int(known['blended'])} blends, with {safe(known['masks'])} masks."
+            )
+            if without := int(known["reals_without_a_face"]):
+                said += f" In {without} of {int(known['reals'])} real images no face was found."
+        return said
+
     def command(self, program: str, *more: str) -> str:
         """The command line that evaluates this checkpoint, or audits its set."""
         words = ["python", "-m", f"detector.{program}"]
