@@ -11,6 +11,7 @@ from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import BinaryAccuracy, BinaryAUROC
 
 from detector.data.preprocess import Preprocess
+from detector.models.halves import in_two
 from detector.models.head import Backbone
 from detector.run.mixup import draw, mixed_loss
 from detector.run.optim import make_optimizer
@@ -89,9 +90,15 @@ class DetectorModule(L.LightningModule):
         self.validated: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (N, 2) of uint8 images (N, 3, S, S)."""
+        """Logits (N, 2) of uint8 images (N, 3, S, S), or of embeddings, float32 (N, D)."""
+        if images.ndim == 2:
+            return in_two(self.network)[1](images)
+        return self.network(self.scaled(images))
+
+    def scaled(self, images: Tensor) -> Tensor:
+        """What the network is fed, float32, of uint8 images (N, 3, S, S)."""
         scaled = (images.float() / 255 - self.mean) / self.std
-        return self.network(scaled.contiguous(memory_format=self.memory_format))
+        return scaled.contiguous(memory_format=self.memory_format)
 
     def on_train_batch_start(self, batch: tuple, batch_idx: int) -> None:
         # Dropout then follows from seed, epoch and batch alone: a step repeated after a kill

@@ -12,6 +12,8 @@ from detector.errors import UserError
 ADDED = {
     "data.balance": "none",
     "model.pretrained": False,
+    "data.fakes": "set",
+    "embeddings.views": 4,  # which does nothing where the backbone learns
     "model.freeze": "none",
     "optimizer.layer_decay": 1.0,
     "loss.label_smoothing": 0,

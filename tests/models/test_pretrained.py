@@ -16,7 +16,7 @@ from detector.data.preprocess import Preprocess
 from detector.errors import UserError
 from detector.models import pretrained as module
 from detector.models.build import build_network
-from detector.models.pretrained import find_pretrained, head_of, preprocessing_of
+from detector.models.pretrained import find_pretrained, preprocessing_of
 from detector.run.begin import begin_with
 
 LITE, OTHER = "tf_efficientnet_lite0", "mobilenetv2_035"
@@ -67,7 +67,8 @@ def test_a_file_gives_all_but_the_head(file, kind):
     assert same_features(theirs, ours)
     torch.manual_seed(1)
     fresh = build_network(OTHER, size=64, classes=2)
-    assert torch.equal(fresh.classifier.weight, ours.classifier.weight)
+    assert ours.classifier.weight.std() < 0.02 < fresh.classifier.weight.std()
+    assert not ours.classifier.bias.any()
     assert not same_features(theirs, fresh.eval())
 
 
@@ -231,15 +232,3 @@ def test_preprocessing_follows_the_weights_where_it_says_so():
         preprocessing_of("cnn6", asked, None)
     with pytest.raises(UserError, match="fit=weights"):
         preprocessing_of("resnet18", asked | {"fit": "weights"}, None)
-
-
-@pytest.mark.parametrize("name", ["resnet18", "vit_tiny_patch16_224", "cnn6", OTHER])
-def test_the_head_is_what_gives_the_logits(name):
-    options = {"conv_dropout": 0.1, "dropout": 0.5} if name == "cnn6" else {}
-    network = build_network(name, size=64, classes=2, **options)
-    inside = [key for key in network.state_dict() if key.startswith(head_of(network))]
-    assert inside and all("." in key for key in inside)
-    last = [m for m in network.modules() if isinstance(m, torch.nn.Linear)][-1]
-    assert last.out_features == 2
-    assert any(value is last.weight for value in network.state_dict(keep_vars=True).values())
-    assert any(network.get_parameter(key) is last.weight for key in inside if "weight" in key)

@@ -144,7 +144,7 @@ def load_pixels(
         # The system lifts the lock of a process that dies; a second process waits, then reads.
         with FileLock(file.with_suffix(".lock")):
             if not _complete(file, shape):
-                _make_room(folder, keep=file, limit=cache_gb * 1e9 - need)
+                make_room(folder, keep=file, limit=cache_gb * 1e9 - need)
                 _fill(file, shape, Pixels(index, preprocess, None))
             pixels = Pixels(index, preprocess, file)
     except OSError as error:
@@ -170,7 +170,8 @@ def _complete(file: Path, shape: tuple) -> bool:
     return stored.shape == shape and stored.dtype == np.uint8
 
 
-def _make_room(folder: Path, keep: Path, limit: float) -> None:
+def make_room(folder: Path, keep: Path, limit: float) -> None:
+    """Removes the longest unused arrays of a folder until the others stay within `limit` bytes."""
     others = [(f.stat(), f) for f in folder.glob("*.npy") if f != keep]
     others.sort(key=lambda one: one[0].st_mtime, reverse=True)
     total = 0

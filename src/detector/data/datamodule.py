@@ -6,7 +6,8 @@ normalizing happen on the device, so a quarter of the bytes travels there.
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import cv2
 import lightning as L
@@ -17,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from detector.data.blended.training import Blending
 from detector.data.cache import JointPixels, Pixels
+from detector.data.embeddings import Embeddings, Wanted
 from detector.data.index import Index
 from detector.data.joint import JointIndex
 from detector.data.split import deal
@@ -243,6 +245,7 @@ class FaceData(L.LightningDataModule):
         self.rows["measured"] = measured_subset(
             self.rows["train"], labels, groups, len(self.rows["val"])
         )
+        self.embedded: tuple[Path, Wanted] | None = None
         self.batch_size, self.start_method = batch_size, start_method
         self.pin_memory = pin_memory
         self.strata = None if strata is None else strata[self.rows["train"]]
@@ -250,6 +253,16 @@ class FaceData(L.LightningDataModule):
             num_workers, cached=pixels.file is not None, augmented=bool(self.augment or blending)
         )
         log.info("loader processes: %d (%s)", self.workers, why)
+
+    def faces(self, *, training: bool) -> Dataset:
+        """Pictures of all rows by (epoch, row), augmented or as they are measured."""
+        augment = self.augment if training else None
+        return Faces(self.pixels, self.labels, augment, self.blending, measured=not training)
+
+    @property
+    def worker_init(self) -> Callable[[int], None]:
+        """What each loader process calls first."""
+        return _one_thread
 
     def _loader(self, part: str, *, training: bool) -> DataLoader:
         # What is measured comes from the map without help. Decoded on the fly it gets two
@@ -262,14 +275,11 @@ class FaceData(L.LightningDataModule):
             seed=self.seed,
             strata=self.strata if training else None,
         )
+        faces = self.faces(training=training)
+        if self.embedded is not None:
+            workers, faces = 0, Embeddings(*self.embedded, self.labels, training)
         return DataLoader(
-            Faces(
-                self.pixels,
-                self.labels,
-                self.augment if training else None,
-                self.blending,
-                measured=not training,
-            ),
+            faces,
             batch_size=self.batch_size,
             sampler=sampler,
             # Batch norm over a small map cannot take a batch of one image.

@@ -84,12 +84,12 @@ def embedding_key(network: nn.Module, head: tuple[str, ...], *settings: object) 
 
     Args:
         network: All its weights and buffers count, but those of the head.
-        head: Beginnings of the names of these.
+        head: Names of the modules of these.
         settings: As `repr` has them.
     """
     digest = blake2b(repr((VERSION, torch.__version__, *settings)).encode(), digest_size=10)
     for name, value in network.state_dict().items():
-        if name.startswith(head):
+        if any(name.startswith(f"{one}.") for one in head):
             continue
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)

@@ -21,8 +21,9 @@ def head_names(network: nn.Module) -> tuple[str, ...]:
     names = [name for name, module in network.named_modules() if any(module is f for f in found)]
     if not names or not any(True for module in found for _ in module.parameters()):
         raise UserError(
-            f"{type(network).__name__} names no head (get_classifier()): model.freeze=none,"
-            " optimizer.head_lr=null and optimizer.layer_decay=1.0 do without"
+            f"{type(network).__name__} names no head (get_classifier()): model.pretrained=false,"
+            " init_from=null, model.freeze=none, optimizer.head_lr=null and"
+            " optimizer.layer_decay=1.0 do without"
         )
     return tuple(names)
 

@@ -13,6 +13,7 @@ import timm
 from torch import Tensor, nn
 
 from detector.errors import UserError
+from detector.models.head import head_names, in_head
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +95,8 @@ class Pretrained:
             raise UserError(f"model.pretrained={self.file} holds more than tensors")
         if self.package:
             found = timm_names(found, network)
-        body = [key for key in network.state_dict() if not key.startswith(head_of(network))]
+        heads = head_names(network)
+        body = [key for key in network.state_dict() if not in_head(key, heads)]
         # timm would leave what is not there at random values, and say nothing.
         missing = [key for key in body if key not in found]
         if missing:
@@ -173,12 +175,6 @@ def preprocessing_of(name: str, settings: Mapping, found: Pretrained | None) -> 
     }
 
 
-def head_of(network: nn.Module) -> tuple[str, ...]:
-    """Beginnings of the names of what a network's head holds, `classifier.` for most."""
-    names = getattr(network, "pretrained_cfg", {}).get("classifier", "classifier")
-    return tuple(f"{name}." for name in ((names,) if isinstance(names, str) else names))
-
-
 def take_body(network: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
     """Puts all weights but those of the head into a network, in place.
 
@@ -190,8 +186,8 @@ def take_body(network: nn.Module, state: Mapping[str, Tensor], source: str) -> N
     Raises:
         UserError: A tensor is missing, or of another shape.
     """
-    head, own = head_of(network), network.state_dict()
-    body = {key: value for key, value in own.items() if not key.startswith(head)}
+    heads, own = head_names(network), network.state_dict()
+    body = {key: value for key, value in own.items() if not in_head(key, heads)}
     for key, value in body.items():
         if key not in state or state[key].shape != value.shape:
             has = tuple(state[key].shape) if key in state else "none"

@@ -7,6 +7,7 @@ from torch import nn
 
 from detector.errors import UserError
 from detector.models.backbone import timm_options
+from detector.models.head import head_names
 from detector.models.pretrained import Pretrained, take_body
 from detector.predictor import read_checkpoint
 
@@ -50,8 +51,22 @@ def begin_with(
         options = {key: value for key, value in args.items() if key != "name"}
         options = timm_options(found.name, size, options) | {"num_classes": classes}
         take_body(network, found.state(network, options), f"model.pretrained: {found.origin}")
+        _quiet_head(network)
         origin = f"all but the head from {found.origin}"
     else:
         return "random"
     log.info("weights: %s", origin)
     return origin
+
+
+def _quiet_head(network: nn.Module) -> None:
+    """A head that says next to nothing yet.
+
+    The published features are large, and some of timm's heads begin with weights of .7: the first
+    steps would undo these logits, and with them what the backbone knows.
+    """
+    for name in head_names(network):
+        head = network.get_submodule(name)
+        if isinstance(head, nn.Linear):
+            nn.init.trunc_normal_(head.weight, std=0.01)
+            nn.init.zeros_(head.bias)

@@ -33,7 +33,7 @@ MONITORS = tuple(f"{p}/{m}" for p in ("val", "train") for m in ("auroc", "accura
 
 GROUPS = (
     "model data augment trainer optimizer schedule loss ema select early_stopping calibration"
-    " metrics paths blended"
+    " metrics paths blended embeddings"
 )
 RULES = (
     dict.fromkeys(GROUPS.split(), mapping)
@@ -77,6 +77,7 @@ RULES = (
         "model.net": mapping,
         "model.net.name": text_rule,
         "model.preprocess": mapping,
+        "embeddings.views": whole(0, 1000),
         "model.pretrained": either(flag, text_rule),
         "init_from": either(nothing, text_rule),
         "augment.name": text_rule,

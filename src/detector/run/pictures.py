@@ -33,7 +33,7 @@ class Pictures(Callback):
         writer, data = tensorboard(trainer), trainer.datamodule
         if writer is None or not isinstance(data, FaceData):
             return
-        faces, rows = data.train_dataloader().dataset, data.rows["train"]
+        faces, rows = data.faces(training=True), data.rows["train"]
         rows = np.random.default_rng(0).permutation(rows)[: self.samples]
         drawn = [faces[trainer.current_epoch, int(row)] for row in rows]
         images = np.stack([image.permute(1, 2, 0).numpy() for image, _, _ in drawn])

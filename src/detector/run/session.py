@@ -38,6 +38,7 @@ from detector.run.checks import (
 )
 from detector.run.curves import gap_opened, plot_curves
 from detector.run.ema import AveragedWeights
+from detector.run.embedded import embed_faces
 from detector.run.finish import hyperparameters, predict_parts, write_results
 from detector.run.hardware import choose_hardware
 from detector.run.heap import keep_freed_memory
@@ -253,6 +254,7 @@ class Session:
             log.info("an epoch has %d images, %s", n, BALANCES[balance])
         run_folder.point_latest(self.runs, self.folder)
         self._write_inputs()
+        self._embed()
         handler = signal.getsignal(signal.SIGINT)
         with warnings.catch_warnings():
             # Few loader processes are a choice here, explained in the log.
@@ -277,6 +279,24 @@ class Session:
                 ) from error
             finally:
                 signal.signal(signal.SIGINT, handler)  # Lightning leaves Ctrl-C switched off
+
+    def _embed(self) -> None:
+        """Computes embeddings where the backbone never changes, and no picture is mixed."""
+        cfg, device = self.cfg, {"gpu": "cuda"}.get(self.hardware.accelerator)
+        if cfg.model.freeze != "backbone" or not cfg.embeddings.views or cfg.loss.mixup:
+            return
+        plain = OmegaConf.to_container(cfg, resolve=True)
+        done = embed_faces(
+            self.module, self.data, self.faces.index["sha256"],
+            views=cfg.embeddings.views,
+            settings=(cfg.seed, self.preprocess.to_dict(), plain["augment"]["steps"],
+                      plain["data"]["fakes"], plain["blended"]),
+            precision=self.hardware.precision, device=device or self.hardware.accelerator,
+            cache_dir=Path(cfg.paths.cache).expanduser(), cache_gb=cfg.data.cache_gb,
+            progress=bar(self.progress, "embedding"),
+        )  # fmt: skip
+        if done:
+            log.info("the head alone is trained, on embeddings of its frozen backbone")
 
     def _write_inputs(self) -> None:
         index, parts = self.faces.index, self.faces.parts

@@ -1,0 +1,98 @@
+"""Training of a head alone: the frozen backbone sees each view of a picture once."""
+
+import logging
+from collections.abc import Callable
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from detector.data.cache import make_room
+from detector.data.datamodule import FaceData
+from detector.data.embeddings import Wanted, embedding_key, load_embeddings
+from detector.models.halves import check_in_two, in_two
+from detector.models.head import head_names
+from detector.module import DetectorModule
+
+log = logging.getLogger(__name__)
+
+BATCH = 32
+
+
+def embed_faces(
+    module: DetectorModule,
+    data: FaceData,
+    contents: list[str],
+    *,
+    views: int,
+    settings: object,
+    precision: str,
+    device: str,
+    cache_dir: Path,
+    cache_gb: float,
+    progress: Callable[[int, int], None] | None,
+) -> bool:
+    """Lets `data` give embeddings instead of pictures, if they fit into the cache.
+
+    Args:
+        module: Its network's backbone stays frozen; on the CPU before and after.
+        data: From now on its loaders give float32 (N, D).
+        contents: Digests of the files, by row.
+        views: Augmented views of each training picture.
+        settings: All else that a view depends on, with a `repr` that says it.
+        precision: Of the training, as Lightning names it.
+        device: As PyTorch names it.
+        cache_dir: Where caches are kept.
+        cache_gb: Limit of the cache, in 10^9 bytes.
+        progress: Called with the number done and the number of all.
+
+    Returns:
+        Whether they fit.
+
+    Raises:
+        UserError: The network cannot be taken apart.
+    """
+    network = module.network
+    plain = np.union1d(data.rows["val"], data.rows["measured"])
+    if data.augment is None and data.blending is None:
+        wanted = Wanted(np.union1d(plain, data.rows["train"]), data.rows["train"], 0)
+    else:
+        wanted = Wanted(plain, data.rows["train"], views)
+    was_training = network.training
+    network.eval()
+    module.to(device)
+    body, _ = in_two(network)
+    kind = torch.bfloat16 if precision.startswith("bf16") else torch.float16
+    autocast = torch.autocast(device, kind, enabled=not precision.startswith("32"))
+
+    def embed(images: torch.Tensor) -> torch.Tensor:
+        with torch.inference_mode(), autocast:
+            return body(module.scaled(images.to(device)))
+
+    try:
+        first = data.faces(training=False)[0, int(plain[0])][0][None]
+        check_in_two(network, module.scaled(first.to(device)))
+        need = len(wanted.keys()) * embed(first).shape[1] * 4
+        if need > cache_gb * 1e9:
+            log.info(
+                "embeddings: %.2f GB exceed data.cache_gb=%g, so the backbone sees every picture"
+                " in every epoch; lower embeddings.views", need / 1e9, cache_gb,
+            )  # fmt: skip
+            return False
+        digest = blake2b(digest_size=10)
+        for content in contents:
+            digest.update(content.encode())
+        rows = (digest.hexdigest(), wanted.plain.tobytes(), wanted.train.tobytes(), wanted.views)
+        key = embedding_key(network, head_names(network), rows, settings, precision, device)
+        file = load_embeddings(
+            embed, lambda augmented: data.faces(training=augmented), wanted, key=key,
+            cache_dir=cache_dir, batch_size=BATCH, workers=data.workers, progress=progress,
+            worker_init=data.worker_init,
+        )  # fmt: skip
+        make_room(file.parent, keep=file, limit=cache_gb * 1e9 - need)
+    finally:
+        module.to("cpu")
+        network.train(was_training)
+    data.embedded = file, wanted
+    return True
