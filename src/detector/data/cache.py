@@ -20,6 +20,7 @@ import numpy as np
 import PIL
 from filelock import FileLock
 
+from detector.data.ahead import in_order
 from detector.data.index import Index
 from detector.data.joint import JointIndex
 from detector.data.preprocess import Preprocess
@@ -201,6 +202,7 @@ def _decode_into(rows: np.memmap, pixels: Pixels) -> None:
         rows[row] = pixels.decode(row)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for _ in pool.map(fill, range(len(pixels))):
+        # Not `pool.map`, which takes a kilobyte for each picture at once.
+        for _ in in_order(pool, fill, range(len(pixels))):
             pass
     rows.flush()

@@ -8,10 +8,11 @@ import json
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from hashlib import blake2b, sha256
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,8 @@ from detector.errors import UserError
 
 log = logging.getLogger(__name__)
 
+AT_ONCE = 10_000  # entries of a column that are made text together
+UNIQUE = ("name", "sha256", "phash", "group")  # columns with hardly a text twice
 VERSION = 2  # raise it when an index made by older code would differ
 
 
@@ -102,8 +105,8 @@ def group_names(digests: Sequence[str], pairs: Sequence[tuple]) -> list[str]:
         return row
 
     first: dict[str, int] = {}
-    same = [(first.setdefault(digest, row), row) for row, digest in enumerate(digests)]
-    for a, b, *_ in [*same, *pairs]:
+    same = ((first.setdefault(digest, row), row) for row, digest in enumerate(digests))
+    for a, b, *_ in chain(same, pairs):
         low, high = sorted((root(a), root(b)))
         parent[high] = low
     smallest: dict[int, str] = {}
@@ -180,6 +183,7 @@ def _fingerprint(name: str, listing: Listing, max_pixels: int, near_copies: bool
 def _read(file: Path) -> Index | None:
     try:
         content = json.loads(file.read_text())
+        content["columns"] = {k: _shared(k, v) for k, v in content["columns"].items()}
         return Index(
             **content
             | {
@@ -199,10 +203,37 @@ def _write(index: Index, file: Path) -> None:
     temporary = file.with_suffix(f".{os.getpid()}.tmp")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(asdict(index)))
+        with open(temporary, "w", encoding="utf-8") as opened:
+            for piece in _pieces(vars(index)):
+                opened.write(piece)
         os.replace(temporary, file)  # a reader sees the whole file or none
     except OSError as error:
         log.warning("the index cannot be kept (%s); paths.cache= names another place", error)
+
+
+def _pieces(content: Mapping) -> Iterator[str]:
+    """JSON, long lists in parts: at once it would take some kilobytes for each file of a set."""
+    yield "{"
+    for at, (key, value) in enumerate(content.items()):
+        yield f"{', ' if at else ''}{json.dumps(key)}: "
+        if isinstance(value, dict):
+            yield from _pieces(value)
+        elif isinstance(value, list):
+            for start in range(0, max(1, len(value)), AT_ONCE):
+                part = json.dumps(value[start : start + AT_ONCE])[1:-1]
+                yield f"{', ' if start else '['}{part}"
+            yield "]"
+        else:
+            yield json.dumps(value)
+    yield "}"
+
+
+def _shared(key: str, column: list) -> list:
+    """The same values, equal texts but once in memory; most columns have few."""
+    if key in UNIQUE or not (column and isinstance(column[0], str)):
+        return column
+    once: dict[str, str] = {}
+    return [once.setdefault(value, value) for value in column]
 
 
 def _look(item: Item, max_pixels: int, near_copies: bool) -> tuple[dict, Description | None, tuple]:
@@ -247,6 +278,7 @@ def _build(
             return str(error).splitlines()[0]
 
     columns: dict[str, list] = {}
+    once: dict[str, str] = {}  # equal texts of all columns, such as formats
     tables, corrupt, pairs = {}, [], []
     threads = workers or os.cpu_count() or 1
     # Threads suffice: reading, decoding and hashing all release the interpreter's lock.
@@ -259,7 +291,10 @@ def _build(
                 row, description, quantization = seen
                 columns = columns or {key: [] for key in row}
                 for key, column in columns.items():
-                    column.append(row[key])
+                    value = row[key]
+                    if key not in UNIQUE and isinstance(value, str):
+                        value = once.setdefault(value, value)
+                    column.append(value)
                 if description is not None:
                     descriptions.append(description)
                 tables.setdefault(row["quantization"], quantization)

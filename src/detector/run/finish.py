@@ -89,11 +89,11 @@ def write_results(
         )
         for part, (rows, margins) in scored.items()
     }
-    lines = [
+    lines = (
         (index["name"][row], index["label"][row], part, f"{score:.9g}")
         for part, known in all_scored.items()
         for row, score in zip(known.rows, known.p_fake, strict=True)
-    ]
+    )
     write_csv(folder / "predictions.csv", ("path", "label", "split", score_name), lines)
     metrics = {}
     for part, known in all_scored.items():
