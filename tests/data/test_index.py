@@ -123,3 +123,12 @@ def test_near_copies_share_a_group_unless_switched_off(tmp_path):
 
 def test_workers_change_nothing(faces, tmp_path):
     assert load(faces, tmp_path / "a", workers=1) == load(faces, tmp_path / "b", workers=4)
+
+
+def test_equal_texts_are_in_memory_once(faces, tmp_path):
+    rng = np.random.default_rng(9)
+    for at in range(3):
+        picture(rng, True, 80).save(faces / "fake" / f"z{at}.jpg", quality=83)
+    for index in (load(faces, tmp_path), load(faces, tmp_path)):  # made, and read from the cache
+        for key in ("format", "mode", "split", "quantization"):
+            assert len(set(map(id, index[key]))) == len(set(index[key])) <= 2

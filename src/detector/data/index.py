@@ -8,7 +8,7 @@ import json
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import blake2b, sha256
@@ -20,6 +20,7 @@ import numpy as np
 from detector.data.ahead import in_order
 from detector.data.decode import DecodeError, decode, quantization_id, read_header
 from detector.data.descriptions import Descriptions
+from detector.data.long_json import pieces
 from detector.data.nearcopies import Description, describe, find_pairs, listed_pairs
 from detector.data.phash import phash
 from detector.data.sources import Item, Listing
@@ -27,7 +28,6 @@ from detector.errors import UserError
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 10_000  # entries of a column that are made text together
 UNIQUE = ("name", "sha256", "phash", "group")  # columns with hardly a text twice
 VERSION = 2  # raise it when an index made by older code would differ
 
@@ -204,28 +204,11 @@ def _write(index: Index, file: Path) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "w", encoding="utf-8") as opened:
-            for piece in _pieces(vars(index)):
+            for piece in pieces(vars(index)):
                 opened.write(piece)
         os.replace(temporary, file)  # a reader sees the whole file or none
     except OSError as error:
         log.warning("the index cannot be kept (%s); paths.cache= names another place", error)
-
-
-def _pieces(content: Mapping) -> Iterator[str]:
-    """JSON, long lists in parts: at once it would take some kilobytes for each file of a set."""
-    yield "{"
-    for at, (key, value) in enumerate(content.items()):
-        yield f"{', ' if at else ''}{json.dumps(key)}: "
-        if isinstance(value, dict):
-            yield from _pieces(value)
-        elif isinstance(value, list):
-            for start in range(0, max(1, len(value)), AT_ONCE):
-                part = json.dumps(value[start : start + AT_ONCE])[1:-1]
-                yield f"{', ' if start else '['}{part}"
-            yield "]"
-        else:
-            yield json.dumps(value)
-    yield "}"
 
 
 def _shared(key: str, column: list) -> list:

@@ -196,7 +196,8 @@ def _kinds(result: Mapping) -> list[str]:
     filled = {name: kinds for name, kinds in result["slices"].items() if kinds}
     if not filled:
         return []
-    lines = ["", "## Kinds", "", f"Those {fake} of each kind against all {real}.", ""]
+    theirs = f"the {real} of their sets" if result.get("sets") else f"all {real}"
+    lines = ["", "## Kinds", "", f"Those {fake} of each kind against {theirs}.", ""]
     return lines + table(
         ["column", "kind", f"{fake} images", "AUROC", "found"],
         [

@@ -239,7 +239,8 @@ def _part(facts: Facts, part: str) -> list[str]:
         lines += set_table({safe(k): v for k, v in sets.items()}, facts.fake, facts.real)
     kinds = _kinds(facts, part)
     if kinds:
-        lines += ["", f"{facts.fake} images by kind, each against all {facts.real} images; no"
+        theirs = "the {} images of their sets" if measured.get("sets") else "all {} images"
+        lines += ["", f"{facts.fake} images by kind, each against {theirs.format(facts.real)}; no"
                   " control is measured by kind:", ""]  # fmt: skip
         header = ["column", "kind", f"{facts.fake} images", "AUROC", f"{facts.fake} found"]
         lines += table(header, kinds)

@@ -73,7 +73,8 @@ def table(metrics: Mapping) -> str:
             lines += textwrap.wrap(in_words(found, "the test part", fake), WIDTH)
     if kinds:
         columns = " and ".join(dict.fromkeys(column for column, _ in kinds))
-        lines.append(f"AUROC by {columns}: {fake} images of that kind against all {real} images")
+        theirs = f"the {real} images of their sets" if sets else f"all {real} images"
+        lines.append(f"AUROC by {columns}: {fake} images of that kind against {theirs}")
     return "\n".join(lines)
 
 
