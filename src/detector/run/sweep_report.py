@@ -146,7 +146,8 @@ def _left_out(found: Mapping) -> list[str]:
     return [
         *lines,
         "A set's own fakes against its own reals; bold where the set had no part in training, and"
-        " is tested whole. Brackets are 95 %, of the images, not of the training.",
+        " is tested whole. Brackets are 95 %, of the images, not of the training. The tables above"
+        " are over the images of all sets together.",
         "",
     ]
 
