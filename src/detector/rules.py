@@ -12,7 +12,6 @@ from detector.errors import UserError
 ADDED = {
     "data.balance": "none",
     "model.pretrained": False,
-    "data.fakes": "set",
     "embeddings.views": 4,  # which does nothing where the backbone learns
     "model.freeze": "none",
     "optimizer.layer_decay": 1.0,

@@ -435,10 +435,13 @@ def test_the_real_kagglehub_on_a_wrong_version(tmp_path, kaggle):
 def test_settings_of_each_set(file):
     settings = OmegaConf.load(file)
     settings = settings.get("data", settings)  # a set may bring a group of its own settings too
-    assert settings.name == file.stem and settings.source in SOURCES
+    assert settings.name == file.stem and settings.source in {*SOURCES, "joint"}
     if settings.source in MAKERS:  # nothing is fetched
         assert OmegaConf.to_container(settings)["root"] == f"${{data_root}}/{file.stem}"
         assert "kaggle" not in settings
+        return
+    if settings.source == "joint":  # of others, which are fetched one by one
+        assert OmegaConf.is_missing(settings, "sets") and settings.kaggle is None
         return
     if settings.kaggle is None:
         assert OmegaConf.is_missing(settings, "root")

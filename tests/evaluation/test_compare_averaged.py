@@ -42,7 +42,9 @@ def drawn(rng, *, folds, seeds, size=24, strength=1.0, labels=None):
         rows = np.flatnonzero(fold_of == fold)
         margin = strength * (1 - 2 * labels[rows]) + rng.normal(size=len(rows)) + rng.normal()
         p = 1 / (1 + np.exp(-margin))
-        networks.append(Network(rows, np.round(p, 2), float(rng.uniform(0.3, 0.7)), seed))
+        # Ties, but no certainty: how wrong a certain answer is, libraries cut off differently.
+        p = np.clip(np.round(p, 2), 0.01, 0.99)
+        networks.append(Network(rows, p, float(rng.uniform(0.3, 0.7)), seed))
     return labels, networks
 
 
