@@ -59,6 +59,8 @@ class Pretrained:
             overlay["state_dict"] = self._read(network)
         else:
             log.info("asking the hub for the weights of %s", self.name)
+        # It would warn of the head that is left out, as asked.
+        logging.getLogger("timm").setLevel(logging.ERROR)
         try:
             made = timm.create_model(
                 self.name, pretrained=True, pretrained_cfg_overlay=overlay, **options
