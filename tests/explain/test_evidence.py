@@ -10,16 +10,8 @@ from sklearn.metrics import roc_auc_score
 from detector.errors import UserError
 from detector.evaluation.compare import holm
 from detector.evaluation.intervals import wilson
-from detector.explain.evidence import (
-    edited_auroc,
-    in_words,
-    lift,
-    looked_at,
-    mean_share,
-    mean_value,
-    one_more_network,
-    sign_flips,
-)
+from detector.explain.evidence import edited_auroc, lift, mean_share, mean_value
+from detector.explain.looked_at import in_words, looked_at, one_more_network, sign_flips
 from detector.explain.regions import REGIONS
 
 DRAWN = {"replicates": 400, "seed": 0}

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from detector.data.sources import FACE_PARTS
 from detector.evaluation.report import shown, table
 from detector.explain.answers import CENTER, OCCLUSION
-from detector.explain.evidence import in_words
+from detector.explain.looked_at import in_words
 
 CONTROLS = {
     "uniform": "an even map",

@@ -9,7 +9,8 @@ from detector.data.sources import FACE_PARTS
 from detector.evaluation.compare import holm
 from detector.evaluation.metrics import LEVEL
 from detector.explain import scores
-from detector.explain.evidence import edited_auroc, looked_at, mean_of_defined, mean_share
+from detector.explain.evidence import edited_auroc, mean_share
+from detector.explain.looked_at import looked_at, mean_of_defined
 from detector.explain.regions import REGIONS
 
 if TYPE_CHECKING:
