@@ -11,6 +11,7 @@ from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import BinaryAccuracy, BinaryAUROC
 
 from detector.data.preprocess import Preprocess
+from detector.models.depthwise import QuickDepthwise
 from detector.models.halves import in_two
 from detector.models.head import Backbone
 from detector.run.mixup import draw, mixed_loss
@@ -93,7 +94,8 @@ class DetectorModule(L.LightningModule):
         """Logits (N, 2) of uint8 images (N, 3, S, S), or of embeddings, float32 (N, D)."""
         if images.ndim == 2:
             return in_two(self.network)[1](images)
-        return self.network(self.scaled(images))
+        with QuickDepthwise():
+            return self.network(self.scaled(images))
 
     def scaled(self, images: Tensor) -> Tensor:
         """What the network is fed, float32, of uint8 images (N, 3, S, S)."""
