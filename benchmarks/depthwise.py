@@ -29,9 +29,7 @@ WAYS = {
 
 def main() -> None:
     keep_freed_memory("cpu")
-    print(
-        "| network | way | images/s, median | times as fast as bfloat16 |\n| --- | --- | --- | --- |"
-    )
+    print("| network | way | images/s, median | times as fast |\n| --- | --- | --- | --- |")
     for name in NETWORKS:
         network = build_network(name, size=SIZE, classes=2).to(memory_format=torch.channels_last)
         images = torch.randn(BATCH, 3, SIZE, SIZE).contiguous(memory_format=torch.channels_last)
