@@ -14,6 +14,7 @@ from detector.data.preprocess import Preprocess
 from detector.models.depthwise import QuickDepthwise
 from detector.models.halves import in_two
 from detector.models.head import Backbone
+from detector.models.parts import CLASSES, LossOfParts, with_bits
 from detector.run.mixup import draw, mixed_loss
 from detector.run.optim import make_optimizer
 
@@ -31,7 +32,7 @@ class DetectorModule(L.LightningModule):
     highest of the learning rates.
 
     Args:
-        network: Float images (N, 3, S, S) to logits (N, 2).
+        network: Float images (N, 3, S, S) to logits (N, 2), or (N, 2 + P) with a part head.
         card: What a prediction needs beside the weights; goes into every checkpoint.
         preprocess: Gives mean and std.
         seed: Of the run; each step restarts the random numbers from it.
@@ -42,6 +43,7 @@ class DetectorModule(L.LightningModule):
         freeze: `none`, `backbone`, or in how many epochs from the first the backbone is frozen.
         class_weights: Weight of each class in the loss, or None.
         channels_last: Memory format of images and weights.
+        part_weight: Of the loss of a part head, whose batches then have bits; None without one.
 
     Raises:
         UserError: No head is known for a network of which all else is to be frozen.
@@ -60,6 +62,7 @@ class DetectorModule(L.LightningModule):
         freeze: str | int,
         class_weights: tuple[float, float] | None,
         channels_last: bool,
+        part_weight: float | None = None,
     ) -> None:
         super().__init__()
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
@@ -72,6 +75,8 @@ class DetectorModule(L.LightningModule):
         weights = None if class_weights is None else torch.tensor(class_weights).float()
         smoothing = float(loss["label_smoothing"])
         self.loss = nn.CrossEntropyLoss(weight=weights, label_smoothing=smoothing)
+        if part_weight is not None:
+            self.loss = LossOfParts(self.loss, part_weight)
         self.mixup = float(loss["mixup"])
         self.backbone = None if freeze == "none" else Backbone(self.network)
         self.frozen_epochs = {"none": 0, "backbone": math.inf}.get(freeze, freeze)
@@ -88,10 +93,11 @@ class DetectorModule(L.LightningModule):
             }
         )
         self.losses = nn.ModuleDict({stage: MeanMetric() for stage in ("val", "measured")})
-        self.validated: list[tuple[Tensor, Tensor, Tensor]] = []
+        # Rows, labels, p_fake, and with a part head the probabilities (N, P) of its parts.
+        self.validated: list[tuple[Tensor, ...]] = []
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (N, 2) of uint8 images (N, 3, S, S), or of embeddings, float32 (N, D)."""
+        """Logits (N, 2 + P) of uint8 images (N, 3, S, S), or of embeddings, float32 (N, D)."""
         if images.ndim == 2:
             return in_two(self.network)[1](images)
         with QuickDepthwise():
@@ -114,14 +120,15 @@ class DetectorModule(L.LightningModule):
             self.backbone.thaw()
 
     def training_step(self, batch: tuple, batch_idx: int) -> Tensor:
-        images, labels, _ = batch
+        images, labels, _, *bits = batch
+        targets = with_bits(labels, *bits) if bits else labels
         if self.mixup:
             mixed = draw(
                 self.mixup, len(labels), [self.seed, self.current_epoch, batch_idx, MIXUP_STREAM]
             )
-            loss = mixed_loss(self, self.loss, images, labels, *mixed)
+            loss = mixed_loss(self, self.loss, images, targets, *mixed)
         else:
-            loss = self.loss(self(images).float(), labels)
+            loss = self.loss(self(images).float(), targets)
         self.log(
             "fit/loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(labels)
         )
@@ -131,15 +138,16 @@ class DetectorModule(L.LightningModule):
         self.validated.clear()
 
     def validation_step(self, batch: tuple, batch_idx: int, dataloader_idx: int = 0) -> None:
-        images, labels, rows = batch
-        logits = self(images).float()
+        images, labels, rows, *bits = batch
+        logits, of_parts = self(images).float().tensor_split([CLASSES], 1)
         stage = "measured" if dataloader_idx else "val"
         p_fake = logits.softmax(1)[:, FAKE]
         self.measures[stage].update(p_fake, (labels == FAKE).int())
         # Cross entropy alone: a curve should be the same quantity for every setting.
         self.losses[stage].update(nn.functional.cross_entropy(logits, labels), len(labels))
         if stage == "val":
-            self.validated.append((rows.cpu(), labels.cpu(), p_fake.cpu()))
+            answers = (p_fake, of_parts.sigmoid()) if bits else (p_fake,)
+            self.validated.append(tuple(each.cpu() for each in (rows, labels, *answers)))
 
     def on_validation_epoch_end(self) -> None:
         values = {}

@@ -15,12 +15,17 @@ from detector.data.preprocess import Preprocess
 from detector.errors import UserError
 from detector.evaluation.calibration import Calibration
 from detector.models.build import build_network
+from detector.models.parts import CLASSES
 
 CARD_FORMAT = 1
 
 
 def make_card(
-    network: dict, preprocess: Preprocess, class_names: Sequence[str], trained_on: str
+    network: dict,
+    preprocess: Preprocess,
+    class_names: Sequence[str],
+    trained_on: str,
+    part_names: Sequence[str] = (),
 ) -> dict:
     """What a prediction needs beside the weights, as plain data.
 
@@ -29,14 +34,16 @@ def make_card(
         preprocess: From bytes to pixels.
         class_names: Names of labels 0 and 1.
         trained_on: Name of the data set.
+        part_names: Of the logits after the two of the classes, where there is a part head.
     """
-    return {
+    card = {
         "format": CARD_FORMAT,
         "network": dict(network),
         "preprocess": preprocess.to_dict(),
         "class_names": list(class_names),
         "trained_on": trained_on,
     }
+    return card | ({"parts": list(part_names)} if part_names else {})
 
 
 def read_checkpoint(path: Path | str) -> dict:
@@ -102,6 +109,10 @@ class Predictor:
         self.preprocess = Preprocess.from_dict(card["preprocess"])
         self.class_names = tuple(str(name) for name in card["class_names"])
         self.trained_on = str(card["trained_on"])
+        parts = card.get("parts", [])
+        if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
+            raise UserError(f"{source}: parts are no list of names; the file was altered")
+        self.part_names = tuple(parts)
         try:
             known = card.get("calibration")
             self.calibration = Calibration() if known is None else Calibration.from_dict(known)
@@ -132,7 +143,7 @@ class Predictor:
 
     def _build(self) -> torch.nn.Module:
         return build_network(
-            **self._built_as, size=self.preprocess.size, classes=len(self.class_names)
+            **self._built_as, size=self.preprocess.size, classes=CLASSES + len(self.part_names)
         )
 
     def untrained(self, seed: int) -> torch.nn.Module:
@@ -212,21 +223,51 @@ class Predictor:
         Returns:
             float64 (N), log odds of fake.
         """
-        results, batch = [], []
+        return self.answers(images, batch_size, bf16=bf16)[0]
+
+    def parts(
+        self, images: Iterable[np.ndarray], batch_size: int = 32, *, bf16: bool = False
+    ) -> np.ndarray:
+        """Probabilities that parts of faces were edited, which no calibration changes.
+
+        Args:
+            images: As for `scores`.
+            batch_size: Images that are in memory at once.
+            bf16: As for `scores`.
+
+        Returns:
+            float64 (N, P), 0..1, in the order of `part_names`; left and right are the viewer's.
+
+        Raises:
+            UserError: The network has no part head.
+        """
+        if not self.part_names:
+            raise UserError(
+                "this network does not say which parts were edited: train one with model.parts=true"
+            )
+        return self.answers(images, batch_size, bf16=bf16)[1]
+
+    def answers(
+        self, images: Iterable[np.ndarray], batch_size: int = 32, *, bf16: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """`margins`, (N), and `parts`, (N, P), where P is 0 without a part head, in one pass."""
+        results, batch = [(np.zeros(0), np.zeros((0, len(self.part_names))))], []
         for image in images:
             batch.append(image)
             if len(batch) == batch_size:
-                results.append(self._margins(batch, bf16))
+                results.append(self._answers(batch, bf16))
                 batch = []
         if batch:
-            results.append(self._margins(batch, bf16))
-        return np.concatenate(results) if results else np.zeros(0)
+            results.append(self._answers(batch, bf16))
+        margins, parts = (np.concatenate(each) for each in zip(*results, strict=True))
+        return margins, parts
 
-    def _margins(self, batch: list[np.ndarray], bf16: bool) -> np.ndarray:
+    def _answers(self, batch: list[np.ndarray], bf16: bool) -> tuple[np.ndarray, np.ndarray]:
         images = torch.from_numpy(self.preprocess.normalize(np.stack(batch)))
         images = images.to(self.device, memory_format=self._layout)
         faster = torch.autocast(self.device.type, torch.bfloat16, enabled=bf16)
         with torch.inference_mode(), faster:
             # On the CPU in double precision: MPS has none.
             logits = self.network(images).cpu().double()
-            return (logits[:, 0] - logits[:, 1:].logsumexp(1)).numpy()
+            margins = logits[:, 0] - logits[:, 1:CLASSES].logsumexp(1)
+            return margins.numpy(), logits[:, CLASSES:].sigmoid().numpy()

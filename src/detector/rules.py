@@ -17,6 +17,8 @@ ADDED = {
     "optimizer.layer_decay": 1.0,
     "loss.label_smoothing": 0,
     "loss.mixup": 0,
+    "model.parts": False,
+    "loss.parts": 1.0,  # which does nothing without the part head
 }
 
 Rule = tuple[Callable[[object], bool], str]

@@ -1,7 +1,8 @@
 """From an index and its split to batches.
 
-Batches are (uint8 images (N, 3, S, S), labels (N), rows (N)); scaling and
-normalizing happen on the device, so a quarter of the bytes travels there.
+Batches are (uint8 images (N, 3, S, S), labels (N), rows (N)), and for a part head int8 bits
+(N, P) after these; scaling and normalizing happen on the device, so a quarter of the bytes travels
+there.
 """
 
 import logging
@@ -13,12 +14,12 @@ import cv2
 import lightning as L
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from detector.data.blended.training import Blending
 from detector.data.cache import JointPixels, Pixels
 from detector.data.embeddings import Embeddings, Wanted
+from detector.data.face_parts import mirrored
 from detector.data.index import Index
 from detector.data.joint import JointIndex
 from detector.data.split import deal
@@ -44,6 +45,8 @@ class Faces(Dataset):
         augment: Applied to each picture; None for as they are.
         blending: Makes the pictures of rows beyond those of the set; None where there are none.
         measured: Blends are those of one epoch, `MEASURED`, whichever is asked for.
+        bits: int8 (N, P) of the set's own rows, as `part_bits` gives them: each image then comes
+            with its own, int8 (P), of the blend where it is one, swapped where it is mirrored.
     """
 
     def __init__(
@@ -54,25 +57,30 @@ class Faces(Dataset):
         blending: Blending | None = None,
         *,
         measured: bool = False,
+        bits: np.ndarray | None = None,
     ) -> None:
         self.pixels, self.labels, self.augment = pixels, labels, augment
-        self.blending, self.measured = blending, measured
+        self.blending, self.measured, self.bits = blending, measured, bits
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, int, int]:
+    def __getitem__(self, key: tuple[int, int]) -> tuple:
         epoch, row = key
-        label, drawn = int(self.labels[row]), row
+        label, drawn, of_blend, flipped = int(self.labels[row]), row, None, False
         if self.blending is None:
             picture = self.pixels[row]
         else:
-            picture = self.blending.picture(self.pixels, MEASURED if self.measured else epoch, row)
+            blended = MEASURED if self.measured else epoch
+            picture, of_blend = self.blending.drawn(self.pixels, blended, row)
             drawn, row = self.blending.seed_row(row), row % self.blending.n
         image = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)
         if self.augment is not None:
-            image = self.augment(image, epoch, drawn)
-        return image.contiguous(), label, row
+            image, flipped = self.augment.drawn(image, epoch, drawn)
+        if self.bits is None:
+            return image.contiguous(), label, row
+        bits = self.bits[row] if of_blend is None else np.array(of_blend, np.int8)
+        return image.contiguous(), label, row, mirrored(bits) if flipped else bits
 
 
 class EpochSampler(Sampler):
@@ -211,6 +219,7 @@ class FaceData(L.LightningDataModule):
         blending: Fakes made of real images for the train part, and for its measured subset: then
             `labels` and `rows["train"]` go beyond the rows of the set, see `Blending`.
         strata: int (N), as `strata_of` gives it, for the train part.
+        bits: int8 (N, P), as `part_bits` gives them, for a part head; None where there is none.
 
     Raises:
         UserError: `batch_size` or `num_workers` is out of range.
@@ -231,6 +240,7 @@ class FaceData(L.LightningDataModule):
         pin_memory: bool = False,
         blending: Blending | None = None,
         strata: np.ndarray | None = None,
+        bits: np.ndarray | None = None,
     ) -> None:
         super().__init__()
         if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
@@ -238,7 +248,7 @@ class FaceData(L.LightningDataModule):
         self.pixels, self.labels, self.parts, self.seed = pixels, labels, parts, seed
         self.augment = augment if augment.names else None
         self.rows = {part: np.flatnonzero(parts == part) for part in ("train", "val", "test")}
-        self.blending = blending
+        self.blending, self.bits = blending, bits
         if blending is not None:
             self.labels = labels = blending.labels
             self.rows["train"], groups = blending.rows, [*groups] * 3
@@ -257,7 +267,9 @@ class FaceData(L.LightningDataModule):
     def faces(self, *, training: bool) -> Dataset:
         """Pictures of all rows by (epoch, row), augmented or as they are measured."""
         augment = self.augment if training else None
-        return Faces(self.pixels, self.labels, augment, self.blending, measured=not training)
+        return Faces(
+            self.pixels, self.labels, augment, self.blending, measured=not training, bits=self.bits
+        )
 
     @property
     def worker_init(self) -> Callable[[int], None]:
@@ -277,7 +289,8 @@ class FaceData(L.LightningDataModule):
         )
         faces = self.faces(training=training)
         if self.embedded is not None:
-            workers, faces = 0, Embeddings(*self.embedded, self.labels, training)
+            bits = 0 if self.bits is None else self.bits.shape[1]
+            workers, faces = 0, Embeddings(*self.embedded, self.labels, training, bits)
         return DataLoader(
             faces,
             batch_size=self.batch_size,

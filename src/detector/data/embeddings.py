@@ -49,14 +49,17 @@ class Embeddings(Dataset):
     """Embeddings by (epoch, row), as `Faces` gives pictures.
 
     Args:
-        file: float32 (len(wanted.keys()), D).
+        file: float32 (len(wanted.keys()), D + bits).
         wanted: What it holds.
         labels: int (N), of all rows.
         training: Views in turn by epoch; else the plain one.
+        bits: How many bits of edited parts follow each embedding, see `load_embeddings`.
     """
 
-    def __init__(self, file: Path, wanted: Wanted, labels: np.ndarray, training: bool) -> None:
-        self.values, self.labels = np.load(file, mmap_mode="r"), labels
+    def __init__(
+        self, file: Path, wanted: Wanted, labels: np.ndarray, training: bool, bits: int = 0
+    ) -> None:
+        self.values, self.labels, self.bits = np.load(file, mmap_mode="r"), labels, bits
         self.views = wanted.views if training else 0
         rows = wanted.train if self.views else wanted.plain
         self.place = np.full(len(labels), -1)
@@ -66,16 +69,19 @@ class Embeddings(Dataset):
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitems__(self, keys: list[tuple[int, int]]) -> list[tuple[Tensor, int, int]]:
+    def __getitems__(self, keys: list[tuple[int, int]]) -> list[tuple]:
         rows = np.array([row for _, row in keys])
         places = self.place[rows]
         if self.views:
             places = places + self.step * (np.array([epoch for epoch, _ in keys]) % self.views)
         values = torch.from_numpy(np.array(self.values[places]))
-        labels = self.labels[rows].tolist()
-        return list(zip(values, labels, rows.tolist(), strict=True))
+        known = [self.labels[rows].tolist(), rows.tolist()]
+        if self.bits:
+            values, bits = values.split([values.shape[1] - self.bits, self.bits], 1)
+            known.append(bits.to(torch.int8))
+        return list(zip(values, *known, strict=True))
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, int, int]:
+    def __getitem__(self, key: tuple[int, int]) -> tuple:
         return self.__getitems__([key])[0]
 
 
@@ -112,7 +118,8 @@ def load_embeddings(
 
     Args:
         embed: From uint8 images (B, 3, S, S) to embeddings (B, D).
-        faces: The pictures, augmented or not, by (view, row).
+        faces: The pictures, augmented or not, by (view, row). Bits of edited parts that come with
+            them are those of the view, and are kept behind its embedding.
         wanted: Which.
         key: Of everything that they depend on.
         cache_dir: Where caches are kept.
@@ -133,7 +140,9 @@ def load_embeddings(
         try:
             values, done = None, 0
             for batch in _batches(faces, wanted, batch_size, workers, worker_init):
-                found = embed(batch).float().cpu().numpy()
+                images, _, _, *bits = batch
+                found = [embed(images).float().cpu(), *(each.float() for each in bits)]
+                found = torch.cat(found, 1).numpy()
                 if values is None:
                     shape = (len(keys), found.shape[1])
                     values = np.lib.format.open_memmap(temporary, "w+", np.float32, shape)
@@ -159,8 +168,7 @@ def _batches(faces: Callable, wanted: Wanted, size: int, workers: int, init: obj
                 faces(augment), sampler=part, batch_size=size,
                 num_workers=workers if augment else 0, worker_init_fn=init,
             )  # fmt: skip
-            for images, _, _ in loader:
-                yield images
+            yield from loader
 
 
 def _whole(file: Path, n: int) -> bool:

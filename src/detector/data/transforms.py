@@ -69,6 +69,20 @@ def _jitter(size: int, *, brightness: float, contrast: float, saturation: float)
     return v2.ColorJitter(brightness, contrast, saturation)  # hue costs six times as much
 
 
+class _Flip(v2.RandomHorizontalFlip):
+    """Says whether the last picture was mirrored: its left and right labels then change places."""
+
+    flipped = False
+
+    def forward(self, *inputs):
+        self.flipped = False
+        return super().forward(*inputs)
+
+    def transform(self, inpt, params: dict):
+        self.flipped = True
+        return super().transform(inpt, params)
+
+
 class _Downscale(v2.Transform):
     """Shrink by a random factor and enlarge again, as pictures passed on are."""
 
@@ -93,7 +107,7 @@ def _sometimes(transform: v2.Transform, p: float) -> v2.Transform:
 
 
 _STEPS = {
-    "flip": lambda size, *, p: v2.RandomHorizontalFlip(p),
+    "flip": lambda size, *, p: _Flip(p),
     "affine": lambda size, **settings: _Affine(**settings),
     "crop": _crop,
     "jitter": _jitter,
@@ -156,16 +170,22 @@ class Augment:
         Returns:
             uint8 (3, S, S).
         """
+        return self.drawn(image, epoch, row)[0]
+
+    def drawn(self, image: Tensor, epoch: int, row: int) -> tuple[Tensor, bool]:
+        """The augmented image, and whether it is a mirror image."""
         if not self._transforms:
-            return image
+            return image, False
         digest = blake2b(f"{self.seed}:{epoch}:{row}".encode(), digest_size=7).digest()
         # Only the CPU generator: torch.manual_seed would also restart the device's, and with
         # it every dropout mask of a run that loads in its main process.
         state = torch.get_rng_state()
         torch.default_generator.manual_seed(int.from_bytes(digest, "little"))
+        mirrored = False
         try:
             for transform in self._transforms:
                 image = transform(image)
+                mirrored ^= getattr(transform, "flipped", False)
         finally:
             torch.set_rng_state(state)
-        return image
+        return image, mirrored

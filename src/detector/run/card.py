@@ -9,18 +9,18 @@ import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from detector.evaluation.audit.words import TELLS
 from detector.evaluation.controls import CONTROLS
 from detector.evaluation.holds import in_words
 from detector.evaluation.report import NAMES, set_table, shown, table
-from detector.run.card_facts import NEEDED, Facts, code, gather, safe
+from detector.run.card_audit import audit_lines
+from detector.run.card_facts import NEEDED, Facts, code, gather, is_known, safe
 from detector.run.fine_tuning import in_words as in_words_of_training
+from detector.run.part_report import PART_HEAD, card_lines
 
 log = logging.getLogger(__name__)
 
 PARTS = {"val": "Validation", "test": "Test"}
 CONTROLLED = ("accuracy", "auroc")
-WORST = 5  # properties of the audit that are named
 FAKES = {
     "ciplab": "parts of faces replaced by hand, in an image editor",
     "hardfake": "whole faces by StyleGAN2",
@@ -52,7 +52,7 @@ def write_card(folder: Path, runs: Path) -> Path:
         "Training data": _data,
         "Results": _results,
         "Do its scores mean what they say?": _calibration,
-        "What else tells the classes apart": _audit,
+        "What else tells the classes apart": audit_lines,
         "Limits": _limits,
         "How it was made": _origin,
     }
@@ -97,7 +97,8 @@ def _network(facts: Facts) -> list[str]:
         if not normalize
         else "- files: each is first made a JPEG of one kind, "
         + ", ".join(f"{safe(k)} {safe(v)}" for k, v in normalize.items()),
-        f"- output: the score that a picture is {facts.fake}, between 0 and 1",
+        f"- output: the score that a picture is {facts.fake}, between 0 and 1"
+        + (PART_HEAD if model.get("parts") else ""),
         f"- begun with: {_begun(config)}",
     ]
     if "best_epoch" in training:
@@ -137,7 +138,9 @@ def _use(facts: Facts) -> list[str]:
         " of people unlike those in this set, nothing is known.",
         "- Not for accusing a person, nor for any decision about one: a score is no proof, and"
         f" with few {facts.fake} pictures among many most alarms are false.",
-        "- It does not say what was changed in a picture, or by whom.",
+        "- It does not say what was changed in a picture, or by whom."
+        if not facts.config["model"].get("parts")
+        else "- What it says of parts is no proof either; it does not say who changed them.",
     ]
     if source == "synthetic":
         lines.append("- Drawn faces are an exercise: it does not recognize forged photographs.")
@@ -215,7 +218,7 @@ def _part(facts: Facts, part: str) -> list[str]:
     ]
     rows = []
     for key in CONTROLLED:
-        known = {name: c[key] for name, c in control.items() if _known(c.get(key))}
+        known = {name: c[key] for name, c in control.items() if is_known(c.get(key))}
         if known:
             name = max(known, key=lambda name: known[name]["value"])
             lead = leads.get(name, {}).get(key)
@@ -244,11 +247,7 @@ def _part(facts: Facts, part: str) -> list[str]:
                   " control is measured by kind:", ""]  # fmt: skip
         header = ["column", "kind", f"{facts.fake} images", "AUROC", f"{facts.fake} found"]
         lines += table(header, kinds)
-    return lines
-
-
-def _known(measure: object) -> bool:
-    return isinstance(measure, Mapping) and isinstance(measure.get("value"), float)
+    return lines + card_lines(measured, facts.fake)
 
 
 def _kinds(facts: Facts, part: str) -> list[list[str]]:
@@ -284,35 +283,6 @@ def _calibration(facts: Facts) -> list[str]:
                     f" {shown(given['risk'])} of these."
                 )
     return [*lines, "", "No control is calibrated beside it."]
-
-
-def _audit(facts: Facts) -> list[str]:
-    command = code(facts.command("audit"))
-    if facts.audit is None:
-        looks = f"{command} looks for what gives the classes away without a face."
-        return [f"Not audited: {facts.no_audit}{looks}"]
-    audit = facts.audit
-    pairs = audit["pairs"]
-    known = [p for p in audit["properties"].values() if _known(p["auroc"])]
-    tells = [p for p in known if p["auroc"]["low"] > TELLS]
-    tells.sort(key=lambda p: -p["auroc"]["value"])
-    lines = [f"From an audit of {audit['n']} images ({code(str(facts.audit_path))})."]
-    if facts.other_split:
-        lines += ["", f"**{facts.other_split}**"]
-    lines += ["", "AUROC of one property alone, no network:", ""]
-    lines += [f"- {shown(p['auroc'])} {safe(p['title'])}: {safe(p['says'])}" for p in tells[:WORST]]
-    lines += ["- none is surely above .55"] if not tells else []
-    lines += [f"- and {len(tells) - WORST} more above .55"] if len(tells) > WORST else []
-    sure = [line for p in audit["properties"].values() for line in p.get("certain", ())]
-    if sure:
-        lines += ["", "What gives some images away for sure:", "", *(f"- {safe(s)}" for s in sure)]
-    lines += [
-        "",
-        f"Pairs that belong together: {int(pairs['count'])}, of which"
-        f" {int(pairs['across_classes'])} across the classes and {int(pairs['across_parts'])}"
-        f" across the split{' of the audit' if facts.other_split else ''}.",
-    ]
-    return lines
 
 
 def _limits(facts: Facts) -> list[str]:

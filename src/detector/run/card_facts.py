@@ -275,6 +275,11 @@ def safe(text: object) -> str:
     return line.replace("](", "]\\(").replace("|", "&#124;")  # which no table cell escapes again
 
 
+def is_known(measure: object) -> bool:
+    """Whether it is a measure of metrics.json that has a value."""
+    return isinstance(measure, Mapping) and isinstance(measure.get("value"), float)
+
+
 def code(text: str) -> str:
     """A span of code, whatever backticks the text holds."""
     line = "".join(letter if letter.isprintable() else "?" for letter in text)

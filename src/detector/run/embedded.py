@@ -73,7 +73,8 @@ def embed_faces(
     try:
         first = data.faces(training=False)[0, int(plain[0])][0][None]
         check_in_two(network, module.scaled(first.to(device)))
-        need = len(wanted.keys()) * embed(first).shape[1] * 4
+        bits = 0 if data.bits is None else data.bits.shape[1]
+        need = len(wanted.keys()) * (embed(first).shape[1] + bits) * 4
         if need > cache_gb * 1e9:
             log.info(
                 "embeddings: %.2f GB exceed data.cache_gb=%g, so the backbone sees every picture"
@@ -84,6 +85,8 @@ def embed_faces(
         for content in contents:
             digest.update(content.encode())
         rows = (digest.hexdigest(), wanted.plain.tobytes(), wanted.train.tobytes(), wanted.views)
+        if data.bits is not None:  # which follow from names too, not from what files hold alone
+            rows = (*rows, blake2b(data.bits.tobytes(), digest_size=10).hexdigest())
         key = embedding_key(network, head_names(network), rows, settings, precision, device)
         file = load_embeddings(
             embed, lambda augmented: data.faces(training=augmented), wanted, key=key,

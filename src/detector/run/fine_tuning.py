@@ -22,6 +22,9 @@ def in_words(config: Mapping) -> list[str]:
         f"weight decay {given.get('optimizer.weight_decay')}": given.get("optimizer.weight_decay"),
         f"labels smoothed by {given['loss.label_smoothing']}": given["loss.label_smoothing"],
         f"mixup with alpha {given['loss.mixup']}": given["loss.mixup"],
+        f"a part head beside fake or real, its loss weighted by {given['loss.parts']:g}": given[
+            "model.parts"
+        ],
         f"weights averaged over steps (decay {given.get('ema.decay')})": "ema.decay" in given,
     }
     return [words for words, holds in said.items() if holds]

@@ -7,9 +7,12 @@ import numpy as np
 from omegaconf import DictConfig
 
 from detector.data.cache import Pixels
+from detector.data.face_parts import part_bits
 from detector.data.load import FaceSet
+from detector.data.sources import FACE_PARTS
 from detector.evaluation import measures
 from detector.evaluation.calibration import Calibration
+from detector.evaluation.face_parts import measure_parts, of_sets_that_know
 from detector.evaluation.measures import Scored
 from detector.evaluation.per_set import per_set
 from detector.evaluation.slices import COLUMNS
@@ -21,7 +24,7 @@ HEADLINE = ("auroc", "accuracy", "f1", "ap")
 
 def predict_parts(
     predictor: Predictor, pixels: Pixels, faces: FaceSet, parts: tuple[str, ...]
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+) -> dict[str, tuple[np.ndarray, ...]]:
     """What the selected weights say of parts of a set, before any calibration.
 
     Args:
@@ -31,19 +34,21 @@ def predict_parts(
         parts: Which parts to read; the others are not touched.
 
     Returns:
-        By part: rows, int (n), and margins, float64 (n).
+        By part: rows, int (n), margins, float64 (n), and with a part head what it says of parts of
+        the faces, float64 (n, P).
     """
     scored = {}
     for part in parts:
         rows = np.flatnonzero(faces.parts == part)
-        scored[part] = rows, predictor.margins(pixels[int(row)] for row in rows)
+        margins, p_parts = predictor.answers(pixels[int(row)] for row in rows)
+        scored[part] = (rows, margins, p_parts) if predictor.part_names else (rows, margins)
     return scored
 
 
 def write_results(
     folder: Path,
     faces: FaceSet,
-    scored: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    scored: Mapping[str, tuple[np.ndarray, ...]],
     score_name: str,
     *,
     calibration: Calibration,
@@ -52,6 +57,9 @@ def write_results(
     training: Mapping,
 ) -> dict:
     """Write predictions.csv and metrics.json, both of calibrated scores.
+
+    With a part head, parts.csv has its answers, and each part of the split `parts`: what
+    `measure_parts` gives.
 
     Each part has `calibration`, as `measures.calibration` gives it. `holds` says little of
     validation, on which the calibration was fitted.
@@ -87,7 +95,7 @@ def write_results(
             replicates=replicates,
             seed=seed,
         )
-        for part, (rows, margins) in scored.items()
+        for part, (rows, margins, *_) in scored.items()
     }
     lines = (
         (index["name"][row], index["label"][row], part, f"{score:.9g}")
@@ -103,6 +111,14 @@ def write_results(
         metrics[part] |= {f"by_{column}": found for column, found in by.items()}
         if sets := per_set(known):
             metrics[part]["sets"] = sets
+    if of_parts := {part: found[2] for part, found in scored.items() if len(found) > 2}:
+        bits = part_bits(index)
+        _write_parts(folder, faces, all_scored, of_parts, bits)
+        for part, known in all_scored.items():
+            here = of_sets_that_know(bits, index)[known.rows]
+            metrics[part]["parts"] = measure_parts(
+                of_parts[part], here, known.labels, known.groups, **known.drawn
+            )
     metrics |= {
         "class_names": list(index.class_names),
         "calibration": calibration.to_dict(),
@@ -110,6 +126,29 @@ def write_results(
     }
     write_json(folder / "metrics.json", metrics)
     return metrics
+
+
+def _write_parts(
+    folder: Path,
+    faces: FaceSet,
+    scored: Mapping[str, Scored],
+    of_parts: Mapping[str, np.ndarray],
+    bits: np.ndarray,
+) -> None:
+    index, known = faces.index, {-1: "", 0: "0", 1: "1"}
+    lines = (
+        (
+            index["name"][row],
+            index["label"][row],
+            part,
+            *(f"{value:.9g}" for value in values),
+            *(known[int(bit)] for bit in bits[row]),
+        )
+        for part in scored
+        for row, values in zip(scored[part].rows, of_parts[part], strict=True)
+    )
+    columns = [f"{kind}_{name}" for kind in ("p", "edited") for name in FACE_PARTS]
+    write_csv(folder / "parts.csv", ("path", "label", "split", *columns), lines)
 
 
 def hyperparameters(cfg: DictConfig, metrics: Mapping) -> tuple[dict, dict]:
@@ -126,6 +165,7 @@ def hyperparameters(cfg: DictConfig, metrics: Mapping) -> tuple[dict, dict]:
         **{f"optimizer/{key}": value for key, value in cfg.optimizer.items()},
         "schedule": cfg.schedule.name,
         "freeze": cfg.model.freeze,
+        "parts": cfg.model.parts,
         "ema": cfg.ema.decay,
         **{f"loss/{key}": value for key, value in cfg.loss.items()},
     }

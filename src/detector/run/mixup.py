@@ -37,7 +37,7 @@ def mixed_loss(
         network: Images to logits.
         loss: Logits and labels to a mean.
         images: uint8 or float (N, 3, S, S).
-        labels: int (N).
+        labels: int (N), or (N, K) of a loss that takes several of each image.
         share: As `draw` gives it.
         partners: As `draw` gives it.
     """

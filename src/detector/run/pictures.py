@@ -36,8 +36,8 @@ class Pictures(Callback):
         faces, rows = data.faces(training=True), data.rows["train"]
         rows = np.random.default_rng(0).permutation(rows)[: self.samples]
         drawn = [faces[trainer.current_epoch, int(row)] for row in rows]
-        images = np.stack([image.permute(1, 2, 0).numpy() for image, _, _ in drawn])
-        labels = np.array([label for _, label, _ in drawn])
+        images = np.stack([image.permute(1, 2, 0).numpy() for image, *_ in drawn])
+        labels = np.array([label for _, label, *_ in drawn])
         figure = grid_figure(images, labels, None, self.class_names, self.samples)
         writer.add_figure("train/samples", figure, trainer.global_step, close=False)
 
@@ -45,7 +45,7 @@ class Pictures(Callback):
         writer = tensorboard(trainer)
         if writer is None or trainer.sanity_checking or not pl_module.validated:
             return
-        _, labels, p_fake = (torch.cat(parts) for parts in zip(*pl_module.validated, strict=True))
+        _, labels, p_fake, *_ = (torch.cat(one) for one in zip(*pl_module.validated, strict=True))
         called = (p_fake < self.threshold).long()
         counts = np.zeros((2, 2), int)
         np.add.at(counts, (labels.numpy(), called.numpy()), 1)

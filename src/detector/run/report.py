@@ -11,6 +11,7 @@ from rich.cells import cell_len, set_cell_size
 from detector.data.tree import SHEET
 from detector.evaluation.holds import in_words
 from detector.evaluation.slices import COLUMNS, in_order
+from detector.run.part_report import table_rows
 
 PARTS = {"val": "validation", "test": "test"}
 MEASURES = {"auroc": "AUROC", "accuracy": "accuracy", "f1": "F1", "ap": "average precision"}
@@ -55,6 +56,8 @@ def table(metrics: Mapping) -> str:
             lines.append(_line("  {} {}".format(*kind), measures))
         for name, of in sets.items() if key in PER_SET else ():
             lines.append(_line(f"  {name}", [_measure(measured.get(key)) for measured in of]))
+    edited = table_rows([metrics[part] for part in parts], fake)
+    lines += [_line(label, map(_measure, measures)) for label, measures in edited]
     out = [name for name, of in sets.items() if any(one.get("left_out") for one in of)]
     if out:
         lines += ["", f"{out[0]} is left out of training and validation, and tested whole"]
@@ -71,6 +74,9 @@ def table(metrics: Mapping) -> str:
         )
         if "test" in parts and not (found := metrics["test"]["calibration"])["holds"]:
             lines += textwrap.wrap(in_words(found, "the test part", fake), WIDTH)
+    if edited:
+        lines.append(f"edited: AUROC of the part head, {fake} images with that part edited against")
+        lines.append(f"other {fake} images, or against {real} ones too; left is the viewer's")
     if kinds:
         columns = " and ".join(dict.fromkeys(column for column, _ in kinds))
         theirs = f"the {real} images of their sets" if sets else f"all {real} images"

@@ -15,13 +15,16 @@ from omegaconf import DictConfig, OmegaConf
 from detector.data.blended.training import blending_of
 from detector.data.cache import load_pixels
 from detector.data.datamodule import BALANCES, FaceData, strata_of
+from detector.data.face_parts import training_bits
 from detector.data.joint import JointIndex
 from detector.data.load import load_set
 from detector.data.preprocess import Preprocess
+from detector.data.sources import FACE_PARTS
 from detector.data.transforms import Augment
 from detector.errors import UserError
 from detector.evaluation.calibration import calibrate
 from detector.models.build import build_network
+from detector.models.parts import CLASSES
 from detector.models.pretrained import find_pretrained, preprocessing_of
 from detector.module import DetectorModule
 from detector.predictor import Predictor, make_card, read_checkpoint
@@ -44,6 +47,7 @@ from detector.run.hardware import choose_hardware
 from detector.run.heap import keep_freed_memory
 from detector.run.history import History
 from detector.run.optim import parameter_groups
+from detector.run.part_curves import PartCurves
 from detector.run.pictures import Pictures, tensorboard
 from detector.run.progress import bar, choose_progress
 from detector.run.report import table, where_next
@@ -91,9 +95,11 @@ class Session:
         for key in {"size", "classes"} & set(network_args):
             raise UserError(f"model.net.{key}: the side is model.preprocess.size, classes are 2")
         torch.manual_seed(cfg.seed)
-        network = build_network(**network_args, size=self.preprocess.size, classes=2)
+        part_names = FACE_PARTS if cfg.model.parts else ()
+        classes = CLASSES + len(part_names)
+        network = build_network(**network_args, size=self.preprocess.size, classes=classes)
         self.weights = begin_with(
-            network, network_args, size=self.preprocess.size, classes=2,
+            network, network_args, size=self.preprocess.size, classes=classes,
             # A checkpoint to go on from has all of it.
             found=None if cfg.ckpt_path else begun,
             init_from=None if cfg.ckpt_path else cfg.init_from,
@@ -101,7 +107,9 @@ class Session:
         self.progress, progress_callbacks = choose_progress(cfg.progress)
         cache = Path(cfg.paths.cache).expanduser()
         self.faces = load_set(cfg.data, cache, bar(self.progress, f"preparing {cfg.data.name}"))
-        index = self.faces.index
+        index, bits = self.faces.index, None
+        if cfg.model.parts:
+            bits = training_bits(self.faces, fakes=cfg.data.fakes, masks=cfg.blended.masks)
         self.pixels = load_pixels(
             index, self.preprocess, cache_gb=cfg.data.cache_gb, cache_dir=cache
         )
@@ -132,9 +140,10 @@ class Session:
             pin_memory=self.hardware.accelerator == "gpu",
             blending=self.blending,
             strata=strata_of(cfg.data.balance, index),
+            bits=bits,
         )
         trained = self.data.labels[self.data.rows["train"]]  # of blends too, where there are any
-        card = make_card(network_args, self.preprocess, index.class_names, index.name)
+        card = make_card(network_args, self.preprocess, index.class_names, index.name, part_names)
         card["split"], card["settings"] = self._split_digest(), fixed_settings(cfg)
         self.module = DetectorModule(
             network,
@@ -147,6 +156,7 @@ class Session:
             freeze=cfg.model.freeze,
             class_weights=class_weights(cfg.class_weights, trained),
             channels_last=self.hardware.channels_last,
+            part_weight=cfg.loss.parts if cfg.model.parts else None,
         )
         groups = parameter_groups(network, cfg.optimizer)
         self.resume, self.resume_step = self._resume(card, groups)
@@ -192,6 +202,8 @@ class Session:
         )
         if isinstance(self.faces.index, JointIndex):
             callbacks.append(SetCurves(self.faces.index))
+        if self.data.bits is not None:
+            callbacks.append(PartCurves(self.data.bits))
         if cfg.heatmaps.every:
             from detector.explain.callback import Heatmaps  # seconds, which not all need
 
@@ -331,7 +343,7 @@ class Session:
         predictor = Predictor.load(best.folder / "best.ckpt", device)
         parts = ("val", "test") if self.cfg.evaluate_test else ("val",)
         margins = predict_parts(predictor, self.pixels, self.faces, parts)
-        rows, of_val = margins["val"]
+        rows, of_val, *_ = margins["val"]
         calibration = calibrate(
             of_val,
             self.faces.index.labels[rows],

@@ -27,7 +27,7 @@ class SetCurves(Callback):
         if trainer.sanity_checking or not pl_module.validated:
             return
         parts = zip(*pl_module.validated, strict=True)
-        rows, labels, p_fake = (torch.cat(part).double().numpy() for part in parts)
+        rows, labels, p_fake, *_ = (torch.cat(part).double().numpy() for part in parts)
         for at, name in enumerate(self.names):
             here = self.member[rows.astype(np.int64)] == at
             p, y = p_fake[here], labels[here]

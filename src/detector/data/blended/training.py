@@ -88,14 +88,26 @@ class Blending:
         The random numbers are those of seed, epoch and the real picture: the two of a pair fit,
         whichever process makes them.
         """
+        return self.drawn(pixels, epoch, row)[0]
+
+    def drawn(
+        self, pixels: Pixels, epoch: int, row: int
+    ) -> tuple[np.ndarray, tuple[int, ...] | None]:
+        """`picture`, and which of `FACE_PARTS` this blend exchanged; None where it is no blend.
+
+        Of parts, 1 is exchanged, 0 not. All are -1, unknown, where a mask of the whole face was
+        drawn, which exchanges no part by itself, or one that covers no part well.
+        """
         kind, row = divmod(row, self.n)
         if kind == AS_IT_IS:
-            return pixels[row]
+            return pixels[row], None
         digest = blake2b(f"blend:{self.seed}:{epoch}:{row}".encode(), digest_size=8).digest()
         rng = np.random.default_rng(int.from_bytes(digest, "little"))
         if kind == TARGET:
-            return target_of(pixels[row], rng)
-        return self_blend(pixels[row], self.landmarks[row], rng, self.masks).image
+            return target_of(pixels[row], rng), None
+        blend = self_blend(pixels[row], self.landmarks[row], rng, self.masks)
+        known = blend.kind == "parts" and any(blend.parts)
+        return blend.image, tuple(int(part) if known else -1 for part in blend.parts)
 
     def seed_row(self, row: int) -> int:
         """The row whose random numbers augment this one: the same for the two of a pair."""
