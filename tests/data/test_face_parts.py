@@ -82,7 +82,7 @@ def test_a_known_fake_of_the_train_part_or_a_blend_of_parts_is_enough():
     index = index_of([0, 0, 1, 1], **BITS)
     how = {"fakes": "set", "masks": "face"}
     assert training_bits(FaceSet(index, np.array(["train"] * 4)), **how).shape == (4, 4)
-    with pytest.raises(UserError, match="model.parts"):
+    with pytest.raises(UserError, match=r"model\.parts"):
         training_bits(FaceSet(index, np.array(["val", "train", "train", "val"])), **how)
     bare = FaceSet(index_of([0, 0, 1, 1]), np.array(["train"] * 4))
     for fakes in ("self_blended", "mixed"):

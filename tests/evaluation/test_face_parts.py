@@ -22,7 +22,7 @@ def made_up(seed: int, n: int = 80):
     return p, bits, labels, rng.integers(0, n // 2, n)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=10)
 @given(st.integers(0, 50))
 def test_auroc_is_that_of_scikit_learn_over_known_bits(seed):
     p, bits, labels, groups = made_up(seed)

@@ -114,7 +114,7 @@ def test_training_and_validation_read_the_logits_in_their_places():
     )
     with torch.no_grad():
         made.validation_step(batch, 0)
-    (_, _, p_fake, p_parts), = made.validated
+    ((_, _, p_fake, p_parts),) = made.validated
     pair = np.exp(logits[:, :2])
     np.testing.assert_allclose(p_fake, pair[:, 0] / pair.sum(1), rtol=1e-5)
     np.testing.assert_allclose(p_parts, 1 / (1 + np.exp(-logits[:, 2:])), rtol=1e-5)
