@@ -1,7 +1,7 @@
 """The LightningModule: loss, measured curves, optimizer. The network is an argument."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import lightning as L
 import numpy as np
@@ -44,6 +44,9 @@ class DetectorModule(L.LightningModule):
         class_weights: Weight of each class in the loss, or None.
         channels_last: Memory format of images and weights.
         part_weight: Of the loss of a part head, whose batches then have bits; None without one.
+        share: Where several processes train together, as `run.ddp.ShareOfLoss`; None for one.
+        stream: More words for the seed of each step, which set this process's dropout and mixup
+            apart from those of others.
 
     Raises:
         UserError: No head is known for a network of which all else is to be frozen.
@@ -63,8 +66,11 @@ class DetectorModule(L.LightningModule):
         class_weights: tuple[float, float] | None,
         channels_last: bool,
         part_weight: float | None = None,
+        share: Callable | None = None,
+        stream: tuple[int, ...] = (),
     ) -> None:
         super().__init__()
+        self.share, self.stream = share, stream
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.network = network.to(memory_format=self.memory_format)
         self.card, self.seed = dict(card), seed
@@ -111,7 +117,7 @@ class DetectorModule(L.LightningModule):
     def on_train_batch_start(self, batch: tuple, batch_idx: int) -> None:
         # Dropout then follows from seed, epoch and batch alone: a step repeated after a kill
         # draws the same mask. (Once an epoch is not enough: starting a loader draws too.)
-        state = np.random.SeedSequence([self.seed, self.current_epoch, batch_idx])
+        state = np.random.SeedSequence([self.seed, self.current_epoch, batch_idx, *self.stream])
         torch.manual_seed(int(state.generate_state(1, np.uint64)[0] >> 1))
         # Each time: a training that goes on within an epoch is told of no epoch's start.
         if self.backbone is not None and self.current_epoch < self.frozen_epochs:
@@ -123,15 +129,18 @@ class DetectorModule(L.LightningModule):
         images, labels, _, *bits = batch
         targets = with_bits(labels, *bits) if bits else labels
         if self.mixup:
-            mixed = draw(
-                self.mixup, len(labels), [self.seed, self.current_epoch, batch_idx, MIXUP_STREAM]
-            )
+            seed = [self.seed, self.current_epoch, batch_idx, MIXUP_STREAM, *self.stream]
+            mixed = draw(self.mixup, len(labels), seed)
             loss = mixed_loss(self, self.loss, images, targets, *mixed)
         else:
             loss = self.loss(self(images).float(), targets)
+        n, several = len(labels), self.share is not None
+        if several:
+            loss, n = self.share(self.trainer, loss, labels, batch_idx)
         self.log(
-            "fit/loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(labels)
-        )
+            "fit/loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=n,
+            sync_dist=several,
+        )  # fmt: skip
         return loss
 
     def on_validation_epoch_start(self) -> None:

@@ -19,6 +19,8 @@ ADDED = {
     "loss.mixup": 0,
     "model.parts": False,
     "loss.parts": 1.0,  # which does nothing without the part head
+    "trainer.strategy": "single",
+    "trainer.devices": 1,
 }
 
 Rule = tuple[Callable[[object], bool], str]

@@ -3,12 +3,15 @@
 import os
 import shlex
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
 from detector import cli
+from detector.errors import Interrupted
+from detector.run.ranks import Ranks, joined
 
 if TYPE_CHECKING:
     from detector.run.sweep import Job
@@ -19,7 +22,8 @@ def train(cfg: DictConfig, started: Callable[[Path], None] | None = None) -> dic
 
     Args:
         cfg: As `conf/train.yaml` composes it; see `detector.cli.compose`.
-        started: Called with the run folder before the first epoch.
+        started: Called with the run folder before the first epoch. Where processes are started
+            (`trainer=ddp`), it is called in one of them, and travels there as a pickle does.
 
     Returns:
         What metrics.json holds, and `folder`, the run folder.
@@ -28,27 +32,22 @@ def train(cfg: DictConfig, started: Callable[[Path], None] | None = None) -> dic
         UserError: The config, the data or a checkpoint is unusable; says what to do.
         Interrupted: Ctrl-C; last.ckpt is whole.
     """
-    from detector.run.session import Interrupted, Session  # heavy: --help should be quick
+    from detector.run.launch import train_with  # heavy: --help should be quick
 
-    session = Session(cfg)
-    if started:
-        started(session.folder)
-    session.fit()
-    try:
-        return session.finish()
-    except KeyboardInterrupt:
-        raise Interrupted(session.last) from None
+    with joined(cfg) as ranks:
+        return train_with(cfg, ranks, started)
 
 
 def _main(cfg: DictConfig) -> float | None:
     from hydra.core.hydra_config import HydraConfig
 
-    from detector.run.session import Interrupted
+    from detector.run.launch import train_with
     from detector.run.sweep import Job
 
     job = Job.of_this_process()
     try:
-        metrics = _once(cfg, job) if job else train(cfg)
+        with joined(cfg) as ranks:
+            metrics = _once(cfg, job, ranks) if job else train_with(cfg, ranks)
     except Interrupted as stop:
         if job:
             print("interrupted; the same command goes on where it stopped")
@@ -62,16 +61,26 @@ def _main(cfg: DictConfig) -> float | None:
     return metrics["val"]["auroc"]["value"]  # what a sweep maximizes: never the test part
 
 
-def _once(cfg: DictConfig, job: "Job") -> dict:
+def _once(cfg: DictConfig, job: "Job", ranks: Ranks) -> dict:
     """A job of a sweep: what was finished is not trained again, what was begun goes on."""
-    with job.alone():
-        if (metrics := job.finished()) is not None:
-            job.check_same(cfg)
-            print(f"done before: {job.run}")
+    from detector.run.launch import train_with
+
+    with ExitStack() as held:
+
+        def look() -> tuple[dict | None, str | None]:
+            held.enter_context(job.alone())
+            if (metrics := job.finished()) is not None:
+                job.check_same(cfg)
+                print(f"done before: {job.run}")
+            last = job.checkpoint()
+            return metrics, None if last is None else str(last)
+
+        metrics, last = ranks.first(look)
+        if metrics is not None:
             return metrics
-        if cfg.ckpt_path is None and (last := job.checkpoint()):
-            cfg.ckpt_path = str(last)
-        return train(cfg, job.note)
+        if cfg.ckpt_path is None and last:
+            cfg.ckpt_path = last
+        return train_with(cfg, ranks, job.note)
 
 
 def main() -> None:

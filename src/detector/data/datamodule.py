@@ -22,6 +22,7 @@ from detector.data.embeddings import Embeddings, Wanted
 from detector.data.face_parts import mirrored
 from detector.data.index import Index
 from detector.data.joint import JointIndex
+from detector.data.shares import Shares
 from detector.data.split import deal
 from detector.data.transforms import Augment
 from detector.errors import UserError
@@ -167,13 +168,16 @@ def strata_of(balance: str, index: Index) -> np.ndarray | None:
     return member if balance == "set" else 2 * member + index.labels
 
 
-def choose_workers(setting: int | str, *, cached: bool, augmented: bool) -> tuple[int, str]:
+def choose_workers(
+    setting: int | str, *, cached: bool, augmented: bool, trainings: int = 1
+) -> tuple[int, str]:
     """Number of loader processes, and why.
 
     Args:
         setting: A number, or `auto`.
         cached: Pixels come from a memory map.
         augmented: Images are augmented.
+        trainings: Processes on this machine that each have so many.
 
     Raises:
         UserError: Neither a number of at least 0 nor `auto`.
@@ -184,7 +188,7 @@ def choose_workers(setting: int | str, *, cached: bool, augmented: bool) -> tupl
         raise UserError(f"data.num_workers={setting}: give a number of at least 0, or auto")
     if cached and not augmented:
         return 0, "reading a memory map costs less than passing batches between processes"
-    cores = os.cpu_count() or 1
+    cores = max(1, (os.cpu_count() or 1) // trainings)
     # Each holds a Python with torch in memory, so not as many as there are cores.
     return max(
         1, min(4, cores - 1)
@@ -220,9 +224,13 @@ class FaceData(L.LightningDataModule):
             `labels` and `rows["train"]` go beyond the rows of the set, see `Blending`.
         strata: int (N), as `strata_of` gives it, for the train part.
         bits: int8 (N, P), as `part_bits` gives them, for a part head; None where there is none.
+        rank: Of this process among those that train together; each gets its part of each batch.
+        world: How many they are.
+        local_world: How many of them are on this machine.
 
     Raises:
-        UserError: `batch_size` or `num_workers` is out of range.
+        UserError: `batch_size` or `num_workers` is out of range, or there is less to deal than
+            there are processes.
     """
 
     def __init__(
@@ -241,8 +249,12 @@ class FaceData(L.LightningDataModule):
         blending: Blending | None = None,
         strata: np.ndarray | None = None,
         bits: np.ndarray | None = None,
+        rank: int = 0,
+        world: int = 1,
+        local_world: int = 1,
     ) -> None:
         super().__init__()
+        self.rank, self.world = rank, world
         if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
             raise UserError(f"data.batch_size={batch_size}: give a number of at least 1")
         self.pixels, self.labels, self.parts, self.seed = pixels, labels, parts, seed
@@ -255,12 +267,21 @@ class FaceData(L.LightningDataModule):
         self.rows["measured"] = measured_subset(
             self.rows["train"], labels, groups, len(self.rows["val"])
         )
+        if batch_size < world or min(len(self.rows[key]) for key in ("val", "measured")) < world:
+            raise UserError(
+                f"{world} processes: each needs an image of each batch (data.batch_size="
+                f"{batch_size} in all) and of validation ({len(self.rows['val'])}): lower"
+                " trainer.devices"
+            )
         self.embedded: tuple[Path, Wanted] | None = None
         self.batch_size, self.start_method = batch_size, start_method
         self.pin_memory = pin_memory
         self.strata = None if strata is None else strata[self.rows["train"]]
         self.workers, why = choose_workers(
-            num_workers, cached=pixels.file is not None, augmented=bool(self.augment or blending)
+            num_workers,
+            cached=pixels.file is not None,
+            augmented=bool(self.augment or blending),
+            trainings=local_world,
         )
         log.info("loader processes: %d (%s)", self.workers, why)
 
@@ -291,12 +312,23 @@ class FaceData(L.LightningDataModule):
         if self.embedded is not None:
             bits = 0 if self.bits is None else self.bits.shape[1]
             workers, faces = 0, Embeddings(*self.embedded, self.labels, training, bits)
+        # Batch norm over a small map cannot take a batch of one image.
+        drop_last = training and len(sampler) % self.batch_size == 1 < self.batch_size
+        if self.world == 1:
+            dealt = {"batch_size": self.batch_size, "sampler": sampler, "drop_last": drop_last}
+        else:
+            shares = Shares(
+                sampler,
+                self.batch_size,
+                rank=self.rank,
+                world=self.world,
+                training=training,
+                drop_last=drop_last,
+            )
+            dealt = {"batch_sampler": shares}
         return DataLoader(
             faces,
-            batch_size=self.batch_size,
-            sampler=sampler,
-            # Batch norm over a small map cannot take a batch of one image.
-            drop_last=training and len(sampler) % self.batch_size == 1 < self.batch_size,
+            **dealt,
             num_workers=workers,
             persistent_workers=training and workers > 0,
             multiprocessing_context=self.start_method if workers else None,

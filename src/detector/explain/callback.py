@@ -79,6 +79,8 @@ class Heatmaps(Callback):
             )  # fmt: skip
 
     def _try_to_draw(self, trainer: L.Trainer, pl_module: L.LightningModule, epoch: int) -> None:
+        if not trainer.is_global_zero:  # of several processes, which hold the same weights
+            return
         begun = time.monotonic()
         try:
             self._draw(trainer, pl_module, epoch)

@@ -49,14 +49,15 @@ class Checkpoints(Checkpoint):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self.stopped:  # killed after early stopping, before the results were written
             trainer.should_stop = True
-        elif not (self.folder / "last.ckpt").exists():
+        elif trainer.strategy.broadcast(not (self.folder / "last.ckpt").exists()):
             self._save(trainer, "last.ckpt", weights_only=False)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         value = float(trainer.callback_metrics[self.monitor])
         loss = float(trainer.callback_metrics["val/loss"])
         rank = [value if self.mode == "max" else -value, -loss]
-        if all(map(math.isfinite, rank)) and (self.best_rank is None or rank > self.best_rank):
+        better = all(map(math.isfinite, rank)) and (self.best_rank is None or rank > self.best_rank)
+        if trainer.strategy.broadcast(better):  # several processes save together, or none
             self.best_rank, self.best_epoch = rank, trainer.current_epoch + 1
             self._save(trainer, "best.ckpt", weights_only=True)
         self.stopped = trainer.should_stop

@@ -68,6 +68,8 @@ RULES = (
         "trainer.max_epochs": whole(1),
         "trainer.accelerator": one_of(*ACCELERATORS),
         "trainer.precision": one_of(*PRECISIONS),
+        "trainer.strategy": one_of("single", "ddp"),
+        "trainer.devices": either(one_of("auto"), whole(1)),
         "trainer.accumulate_grad_batches": whole(1),
         "trainer.gradient_clip_val": either(nothing, number(0, above=True)),
         "trainer.limit_train_batches": either(whole(1), number(0, 1, above=True)),
@@ -108,6 +110,14 @@ def check_config(cfg: DictConfig) -> None:
         UserError: Names the setting and what it may be.
     """
     check(cfg, RULES)
+    if cfg.trainer.strategy == "single" and cfg.trainer.devices != 1:
+        raise UserError(
+            f"trainer.devices={cfg.trainer.devices}: one process computes on one device; for"
+            " several give trainer=ddp"
+        )
+    if cfg.trainer.strategy == "ddp" and cfg.model.parts:
+        # The mean over known bits of one process has another weight than the next one's.
+        raise UserError("model.parts=true is trained by one process: trainer=default")
     wanted = "min" if cfg.select.monitor.endswith("loss") else "max"
     if cfg.select.mode != wanted:
         raise UserError(f"select.mode={cfg.select.mode}: {cfg.select.monitor} wants {wanted}")

@@ -10,7 +10,9 @@ from detector.run.figures import confusion_figure, grid_figure
 
 
 def tensorboard(trainer: L.Trainer):
-    """The SummaryWriter of a trainer, or None."""
+    """The SummaryWriter of a trainer, or None; of several processes the first has it."""
+    if not trainer.is_global_zero:
+        return None
     for logger in trainer.loggers:
         if hasattr(logger.experiment, "add_figure"):
             return logger.experiment

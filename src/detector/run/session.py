@@ -3,25 +3,20 @@
 import logging
 import signal
 import warnings
-from hashlib import blake2b
 from pathlib import Path
 
-import lightning as L
 import torch
-from lightning.pytorch.callbacks import EarlyStopping
-from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig, OmegaConf
 
 from detector.data.blended.training import blending_of
 from detector.data.cache import load_pixels
 from detector.data.datamodule import BALANCES, FaceData, strata_of
 from detector.data.face_parts import training_bits
-from detector.data.joint import JointIndex
 from detector.data.load import load_set
 from detector.data.preprocess import Preprocess
 from detector.data.sources import FACE_PARTS
 from detector.data.transforms import Augment
-from detector.errors import UserError
+from detector.errors import Interrupted, UserError
 from detector.evaluation.calibration import calibrate
 from detector.models.build import build_network
 from detector.models.parts import CLASSES
@@ -40,32 +35,20 @@ from detector.run.checks import (
     fixed_settings,
 )
 from detector.run.curves import gap_opened, plot_curves
-from detector.run.ema import AveragedWeights
+from detector.run.ddp import share_of_loss
 from detector.run.embedded import embed_faces
 from detector.run.finish import hyperparameters, predict_parts, write_results
 from detector.run.hardware import choose_hardware
 from detector.run.heap import keep_freed_memory
 from detector.run.history import History
+from detector.run.loop import callbacks, make_trainer
 from detector.run.optim import parameter_groups
-from detector.run.part_curves import PartCurves
-from detector.run.pictures import Pictures, tensorboard
+from detector.run.pictures import tensorboard
 from detector.run.progress import bar, choose_progress
+from detector.run.ranks import ALONE, Ranks
 from detector.run.report import table, where_next
-from detector.run.set_curves import SetCurves
 
 log = logging.getLogger(__name__)
-
-
-class Interrupted(Exception):
-    """Ctrl-C during training.
-
-    Args:
-        checkpoint: The last.ckpt to go on from.
-    """
-
-    def __init__(self, checkpoint: Path) -> None:
-        super().__init__(str(checkpoint))
-        self.checkpoint = checkpoint
 
 
 class Session:
@@ -73,13 +56,16 @@ class Session:
 
     Args:
         cfg: As `conf/train.yaml` composes it.
+        ranks: The processes that train together, each of which has a session.
+        folder: Of the run, which the first of them has chosen.
 
     Raises:
         UserError: The config, the data or the checkpoint to go on from is unusable.
     """
 
-    def __init__(self, cfg: DictConfig) -> None:
+    def __init__(self, cfg: DictConfig, ranks: Ranks = ALONE, folder: Path | None = None) -> None:
         check_config(cfg)
+        self.ranks = ranks
         self.hardware = choose_hardware(cfg.trainer.accelerator, cfg.trainer.precision)
         begun = find_pretrained(cfg.model.net.name, cfg.model.pretrained)
         settings = OmegaConf.to_container(cfg.model.preprocess, resolve=True)
@@ -104,7 +90,8 @@ class Session:
             found=None if cfg.ckpt_path else begun,
             init_from=None if cfg.ckpt_path else cfg.init_from,
         )  # fmt: skip
-        self.progress, progress_callbacks = choose_progress(cfg.progress)
+        kind = cfg.progress if ranks.rank == 0 else "none"
+        self.progress, progress_callbacks = choose_progress(kind)
         cache = Path(cfg.paths.cache).expanduser()
         self.faces = load_set(cfg.data, cache, bar(self.progress, f"preparing {cfg.data.name}"))
         index, bits = self.faces.index, None
@@ -141,10 +128,14 @@ class Session:
             blending=self.blending,
             strata=strata_of(cfg.data.balance, index),
             bits=bits,
+            rank=ranks.rank,
+            world=ranks.world,
+            local_world=ranks.local_world,
         )
         trained = self.data.labels[self.data.rows["train"]]  # of blends too, where there are any
+        weights = class_weights(cfg.class_weights, trained)
         card = make_card(network_args, self.preprocess, index.class_names, index.name, part_names)
-        card["split"], card["settings"] = self._split_digest(), fixed_settings(cfg)
+        card["split"], card["settings"] = self.faces.digest(), fixed_settings(cfg)
         self.module = DetectorModule(
             network,
             card,
@@ -154,32 +145,35 @@ class Session:
             schedule=cfg.schedule,
             loss=cfg.loss,
             freeze=cfg.model.freeze,
-            class_weights=class_weights(cfg.class_weights, trained),
+            class_weights=weights,
             channels_last=self.hardware.channels_last,
             part_weight=cfg.loss.parts if cfg.model.parts else None,
+            share=share_of_loss(ranks, weights),
+            stream=() if ranks.world == 1 else (ranks.rank,),
         )
         groups = parameter_groups(network, cfg.optimizer)
         self.resume, self.resume_step = self._resume(card, groups)
         self.runs = Path(cfg.paths.runs).expanduser().resolve()
-        self.folder = (
-            self.resume.parents[1]
-            if self.resume
-            else run_folder.new_folder(self.runs, f"{cfg.data.name}-{cfg.model.name}")
+        if self.resume:
+            folder = self.resume.parents[1]
+        self.folder = folder or run_folder.new_folder(
+            self.runs, f"{cfg.data.name}-{cfg.model.name}"
         )
         self.history = History(self.folder)
         self.checkpoints = Checkpoints(
             self.folder / "checkpoints", monitor=cfg.select.monitor, mode=cfg.select.mode
         )
-        self.trainer = self._trainer(progress_callbacks)
-
-    def _split_digest(self) -> str:
-        digest, before = blake2b(digest_size=8), "["
-        # As repr() of a list of pairs, which for a million images would be 200 MB.
-        for entry in zip(self.faces.index["sha256"], self.faces.parts, strict=True):
-            digest.update(f"{before}{entry!r}".encode())
-            before = ", "
-        digest.update(b"]")
-        return digest.hexdigest()
+        watching = [*progress_callbacks, self.history]
+        self.trainer = make_trainer(
+            cfg,
+            self.hardware,
+            ranks,
+            self.folder,
+            callbacks(cfg, index, self.preprocess, self.folder, ranks, watching, bits),
+            self.checkpoints,
+            purge_step=self.resume_step + 1 if self.resume else None,  # epochs that are repeated
+            bar=self.progress == "rich",
+        )
 
     def _resume(self, card: dict, groups: list[dict]) -> tuple[Path | None, int]:
         if self.cfg.ckpt_path is None:
@@ -189,61 +183,6 @@ class Session:
         check_resume(checkpoint, card, path, self.cfg.trainer.max_epochs)
         check_groups(checkpoint, groups, path)
         return path, checkpoint["global_step"]
-
-    def _trainer(self, progress_callbacks: list) -> L.Trainer:
-        for name in ("lightning.pytorch", "lightning.fabric"):
-            logging.getLogger(name).setLevel(logging.WARNING)  # it repeats what is said here
-        cfg, callbacks = self.cfg, [*progress_callbacks, self.history]
-        if cfg.ema.decay is not None:
-            callbacks.insert(0, AveragedWeights(cfg.ema.decay))  # the others see the average
-        threshold = cfg.calibration.threshold  # the best one is known after training
-        callbacks.append(
-            Pictures(self.faces.index.class_names, 0.5 if threshold == "best" else threshold)
-        )
-        if isinstance(self.faces.index, JointIndex):
-            callbacks.append(SetCurves(self.faces.index))
-        if self.data.bits is not None:
-            callbacks.append(PartCurves(self.data.bits))
-        if cfg.heatmaps.every:
-            from detector.explain.callback import Heatmaps  # seconds, which not all need
-
-            options = {key: cfg.heatmaps[key] for key in ("every", "images", "method")}
-            names = self.faces.index.class_names
-            callbacks.append(Heatmaps(self.folder, self.preprocess, names, **options))
-        if cfg.early_stopping.patience is not None:
-            callbacks.append(
-                EarlyStopping(
-                    cfg.select.monitor,
-                    mode=cfg.select.mode,
-                    patience=cfg.early_stopping.patience,
-                    min_delta=cfg.early_stopping.min_delta,
-                )
-            )
-        logger = TensorBoardLogger(
-            self.folder,
-            name=None,
-            version="tensorboard",
-            default_hp_metric=False,
-            purge_step=self.resume_step + 1 if self.resume else None,  # epochs that are repeated
-        )
-        return L.Trainer(
-            accelerator=self.hardware.accelerator,
-            precision=self.hardware.precision,
-            devices=1,
-            max_epochs=cfg.trainer.max_epochs,
-            accumulate_grad_batches=cfg.trainer.accumulate_grad_batches,
-            gradient_clip_val=cfg.trainer.gradient_clip_val,
-            limit_train_batches=cfg.trainer.limit_train_batches,
-            # cuDNN otherwise picks sums in a new order each time; CPU and MPS need no switch
-            deterministic="warn" if self.hardware.accelerator == "gpu" else None,
-            callbacks=[*callbacks, self.checkpoints],
-            logger=logger,
-            enable_progress_bar=self.progress == "rich",
-            enable_model_summary=False,
-            enable_checkpointing=True,
-            num_sanity_val_steps=0,  # would draw random numbers that a resumed run does not
-            log_every_n_steps=1,  # nothing is logged by step; Lightning warns of higher numbers
-        )
 
     @property
     def last(self) -> Path:
@@ -256,23 +195,16 @@ class Session:
         Raises:
             Interrupted: Ctrl-C; last.ckpt is whole.
         """
-        names = {"train": "train", "val": "val", "measured": "measured train"}
-        sizes = ", ".join(f"{len(self.data.rows[key])} {name}" for key, name in names.items())
-        for why in self.hardware.why:
-            log.info(why)
-        log.info("run folder: %s (%s images)", self.folder, sizes)
-        if (balance := self.cfg.data.balance) != "none":
-            n = len(self.data.train_dataloader().sampler)
-            log.info("an epoch has %d images, %s", n, BALANCES[balance])
-        run_folder.point_latest(self.runs, self.folder)
-        self._write_inputs()
-        self._embed()
+        self.ranks.first(self._begin)
+        self.ranks.in_turn(self._embed)
         handler = signal.getsignal(signal.SIGINT)
         with warnings.catch_warnings():
             # Few loader processes are a choice here, explained in the log.
             warnings.filterwarnings("ignore", message=".*does not have many workers.*")
             warnings.filterwarnings("ignore", message=".*persistent_workers=True.*")
             warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*")
+            # What is logged is the same in all processes.
+            warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
             try:
                 self.trainer.fit(
                     self.module, datamodule=self.data, ckpt_path=self.resume, weights_only=True
@@ -291,6 +223,19 @@ class Session:
                 ) from error
             finally:
                 signal.signal(signal.SIGINT, handler)  # Lightning leaves Ctrl-C switched off
+
+    def _begin(self) -> None:
+        """What the first process says and writes before the first epoch."""
+        names = {"train": "train", "val": "val", "measured": "measured train"}
+        sizes = ", ".join(f"{len(self.data.rows[key])} {name}" for key, name in names.items())
+        for why in self.hardware.why:
+            log.info(why)
+        log.info("run folder: %s (%s images)", self.folder, sizes)
+        if (balance := self.cfg.data.balance) != "none":
+            n = len(self.data.train_dataloader().batch_sampler.sampler)
+            log.info("an epoch has %d images, %s", n, BALANCES[balance])
+        run_folder.point_latest(self.runs, self.folder)
+        self._write_inputs()
 
     def _embed(self) -> None:
         """Computes embeddings where the backbone never changes, and no picture is mixed."""
