@@ -126,8 +126,10 @@ def explain(config: str, error: Exception, overrides: list[str]) -> str:
         options = [li for li in lines[available[0] + 1 :] if not re.match("Config|.*provider=", li)]
         where = f"In '{config}': "
         if "hydra/launcher/submitit" in lines[0]:
-            return "hydra/launcher=submitit_slurm comes with hydra-submitit-launcher: install it, or the"
-                " extra `slurm` of detector"
+            return (
+                "hydra/launcher=submitit_slurm comes with hydra-submitit-launcher: install it, or"
+                " the extra `slurm` of detector"
+            )
         return f"{lines[0].removeprefix(where)}; there is {', '.join(options)}"
     return " ".join(lines[:2])
 
