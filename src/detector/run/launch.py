@@ -173,6 +173,8 @@ def _work(
         from hydra.core.utils import configure_log
 
         configure_log(OmegaConf.create(logs[0]), logs[1])
+    # Each would take all cores, and they would wait for one another most of the time.
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // world))
     outcome: dict = {}
     try:
         store = TCPStore(HERE, port, is_master=False)
