@@ -23,6 +23,8 @@ ADDED = {
     "trainer.devices": 1,
 }
 
+FOLLOWS = "weights"  # of a preprocessing setting: as the weights were trained
+
 Rule = tuple[Callable[[object], bool], str]
 
 

@@ -11,6 +11,7 @@ import pytest
 from omegaconf import OmegaConf
 from sklearn.metrics import roc_auc_score
 
+from detector.cli import compose
 from detector.errors import UserError
 from detector.run.sweep import Job, Sweep, sweep_folder
 
@@ -76,6 +77,20 @@ def test_a_run_with_other_settings_does_not_count_as_done(tmp_path):
     job.check_same(OmegaConf.create(settings | {"progress": "rich", "data": {"root": "/b"}}))
     with pytest.raises(UserError, match=r"trained with optimizer\.lr=0\.1, now it is 0\.2: move"):
         job.check_same(OmegaConf.create(settings | {"optimizer": {"lr": 0.2}}))
+
+
+def test_preprocessing_that_follows_the_weights_counts_as_the_same(tmp_path):
+    """A run writes down numbers, whatever `weights` stood for."""
+    job, run = Job(tmp_path / "sweep", ["model=lite0"]), tmp_path / "run"
+    run.mkdir()
+    job.note(run)
+    cfg = compose("train", ["model=lite0"])
+    numbers = {"size": 224, "interpolation": "bicubic", "mean": [0.5] * 3, "std": [0.5] * 3}
+    written = OmegaConf.merge(cfg, {"model": {"preprocess": numbers}})
+    (run / "config.yaml").write_text(OmegaConf.to_yaml(written, resolve=True))
+    job.check_same(cfg)
+    with pytest.raises(UserError, match=r"model\.preprocess\.size=224, now it is 300: move"):
+        job.check_same(OmegaConf.merge(cfg, {"model": {"preprocess": {"size": 300}}}))
 
 
 def test_an_end_that_fails_is_no_success(tmp_path, capsys):

