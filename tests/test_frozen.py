@@ -4,7 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
+from safetensors.torch import save_file
 
 from detector.run.session import Session
 from detector.train import train
@@ -56,8 +58,52 @@ def test_without_augmentation_one_view_is_enough(tiny, tmp_path):
     assert len(np.load(file)) == len({*rows["train"], *rows["val"]})
 
 
+def test_the_same_weights_used_in_another_way_give_other_embeddings(tiny, tmp_path):
+    for pool in ("avg", "max"):
+        network = ("model=timm", "model.net.name=resnet10t", f"+model.net.global_pool={pool}")
+        Session(tiny(*FROZEN, *network, "augment=none", "model.preprocess.size=32")).fit()
+    one, two = (tmp_path / "cache" / "embeddings").glob("*.npy")
+    assert np.load(one).shape == np.load(two).shape and not np.array_equal(
+        np.load(one), np.load(two)
+    )
+
+
+def test_where_they_cannot_be_kept_the_backbone_sees_every_picture(tiny, tmp_path, caplog):
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "embeddings").write_text("no folder")
+    session = Session(tiny(*FROZEN))
+    session.fit()
+    assert session.data.embedded is None and "paths.cache= names another place" in caplog.text
+
+
 @pytest.mark.parametrize("why", ["loss.mixup=0.2", "data.cache_gb=0", "model.freeze=1"])
 def test_where_embeddings_do_not_serve_the_backbone_sees_every_picture(tiny, why):
     session = Session(tiny(*FROZEN, why))
     session.fit()
     assert session.data.embedded is None
+
+
+def test_what_goes_on_looks_through_the_backbone_that_it_began_with(tiny, tmp_path, monkeypatch):
+    """Published weights are not read again: the checkpoint has them, before any embedding."""
+    torch.manual_seed(9)
+    weights_file = tmp_path / "weights.safetensors"
+    save_file(timm.create_model("mobilenetv2_035").state_dict(), weights_file)
+    options = (*FROZEN, "model=timm", "model.net.name=mobilenetv2_035",
+               f"model.pretrained='{weights_file}'")  # fmt: skip
+    whole = train(tiny(*options))
+    session = Session(tiny(*options))
+    step = session.module.training_step
+
+    def killed(batch, batch_idx):
+        if (session.trainer.current_epoch, batch_idx) == (1, 1):
+            raise MemoryError("killed")
+        return step(batch, batch_idx)
+
+    monkeypatch.setattr(session.module, "training_step", killed)
+    with pytest.raises(MemoryError):
+        session.fit()
+    again = train(tiny(*options, f"ckpt_path={session.last}"))
+    assert len(list((tmp_path / "cache" / "embeddings").glob("*.npy"))) == 1
+    one, two = weights(whole), weights(again)
+    assert all(torch.equal(one[key], two[key]) for key in one)
+    assert whole["val"] == again["val"]

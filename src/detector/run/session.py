@@ -182,6 +182,8 @@ class Session:
         checkpoint = read_checkpoint(path)
         check_resume(checkpoint, card, path, self.cfg.trainer.max_epochs)
         check_groups(checkpoint, groups, path)
+        # Lightning loads them too, but only after a frozen backbone has made its embeddings.
+        self.module.load_state_dict(checkpoint["state_dict"])
         return path, checkpoint["global_step"]
 
     @property
