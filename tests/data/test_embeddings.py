@@ -1,10 +1,14 @@
 """Embeddings are what the backbone gives, view by view, and are made once."""
 
+import itertools
+import os
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from detector.data import embeddings
 from detector.data.embeddings import PLAIN, Embeddings, Wanted, embedding_key, load_embeddings
 
 N, PIXELS = 12, 4
@@ -90,6 +94,32 @@ def test_a_process_that_dies_leaves_nothing_to_be_mistaken(tmp_path):
     with pytest.raises(MemoryError):
         made(tmp_path, wanted, embed=dies)
     assert not [f for f in (tmp_path / "embeddings").iterdir() if f.suffix != ".lock"]
+
+
+def test_what_a_killed_process_left_is_removed_and_use_is_noted(tmp_path):
+    wanted = Wanted(np.arange(4), np.arange(6), views=2)
+    (tmp_path / "embeddings").mkdir()
+    for name in ("k.123.tmp", "other.123.tmp"):
+        (tmp_path / "embeddings" / name).touch()
+    file = made(tmp_path, wanted)
+    left = {f.name for f in file.parent.iterdir() if f.suffix != ".lock"}
+    assert left == {"k.npy", "other.123.tmp"}
+    os.utime(file, (0, 0))  # caches that nobody used for long are removed first
+    assert made(tmp_path, wanted) == file and file.stat().st_mtime > 0
+
+
+def test_views_of_a_million_pictures_are_named_one_by_one():
+    wanted = Wanted(np.arange(3), np.arange(10**6), views=1000)
+    assert len(wanted) == 3 + 10**9
+    later = itertools.islice(wanted.keys(augmented=True), 10**6 - 1, 10**6 + 1)
+    assert list(later) == [(0, 10**6 - 1), (1, 0)]
+
+
+def test_the_key_sees_the_libraries(monkeypatch):
+    network = nn.Conv2d(3, 2, 1)
+    before = embedding_key(network, (), "a")
+    monkeypatch.setattr(embeddings, "LIBRARIES", [*embeddings.LIBRARIES[1:], "0"])
+    assert embedding_key(network, (), "a") != before
 
 
 def test_the_key_sees_every_weight_buffer_and_setting():

@@ -5,6 +5,7 @@ training of the head alone need not pass through it again. An epoch of training 
 each picture, in turn, so that with as many views as epochs nothing is different but the time.
 """
 
+import contextlib
 import logging
 import os
 import time
@@ -13,15 +14,23 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 
+import cv2
 import numpy as np
+import PIL
+import timm
 import torch
+import torchvision
 from filelock import FileLock
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from detector.data import cache
+
 log = logging.getLogger(__name__)
 
 VERSION = 1  # raise it when embeddings of the same name would be others
+# Other pixels, views or layers may come of another version of any of these.
+LIBRARIES = [one.__version__ for one in (torch, torchvision, timm, cv2, np, PIL)]
 PLAIN = -1  # the view that is not augmented
 
 
@@ -39,17 +48,24 @@ class Wanted:
     train: np.ndarray
     views: int
 
-    def keys(self) -> list[tuple[int, int]]:
-        """(view, row) of every embedding, in the order in which they are kept."""
-        keys = [(PLAIN, int(row)) for row in self.plain]
-        return keys + [(view, int(row)) for view in range(self.views) for row in self.train]
+    def __len__(self) -> int:
+        return len(self.plain) + self.views * len(self.train)
+
+    def keys(self, *, augmented: bool) -> Iterator[tuple[int, int]]:
+        """(view, row) of each, in the order in which they are kept: the plain ones come first.
+
+        One by one: of a million pictures a list of them would take a gigabyte.
+        """
+        if augmented:
+            return ((view, int(row)) for view in range(self.views) for row in self.train)
+        return ((PLAIN, int(row)) for row in self.plain)
 
 
 class Embeddings(Dataset):
     """Embeddings by (epoch, row), as `Faces` gives pictures.
 
     Args:
-        file: float32 (len(wanted.keys()), D + bits).
+        file: float32 (len(wanted), D + bits).
         wanted: What it holds.
         labels: int (N), of all rows.
         training: Views in turn by epoch; else the plain one.
@@ -93,7 +109,7 @@ def embedding_key(network: nn.Module, head: tuple[str, ...], *settings: object) 
         head: Names of the modules of these.
         settings: As `repr` has them.
     """
-    digest = blake2b(repr((VERSION, torch.__version__, *settings)).encode(), digest_size=10)
+    digest = blake2b(repr((VERSION, cache.VERSION, LIBRARIES, *settings)).encode(), digest_size=10)
     for name, value in network.state_dict().items():
         if any(name.startswith(f"{one}.") for one in head):
             continue
@@ -127,15 +143,21 @@ def load_embeddings(
         workers: Loader processes.
         progress: Called with the number done and the number of all.
         worker_init: Called in each loader process.
+
+    Raises:
+        OSError: The cache cannot be written, or is full.
     """
     folder = cache_dir / "embeddings"
-    keys = wanted.keys()
     file = folder / f"{key}.npy"
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(file.with_suffix(".lock")):
-        if _whole(file, len(keys)):
-            log.info("embeddings: %d from %s", len(keys), file)
+        if _whole(file, len(wanted)):
+            with contextlib.suppress(OSError):  # a cache that only others may write
+                os.utime(file)
+            log.info("embeddings: %d from %s", len(wanted), file)
             return file
+        for stale in folder.glob(f"{key}.*.tmp"):  # of a process that died; we hold the lock
+            stale.unlink(missing_ok=True)
         begun, temporary = time.monotonic(), file.with_suffix(f".{os.getpid()}.tmp")
         try:
             values, done = None, 0
@@ -144,28 +166,26 @@ def load_embeddings(
                 found = [embed(images).float().cpu(), *(each.float() for each in bits)]
                 found = torch.cat(found, 1).numpy()
                 if values is None:
-                    shape = (len(keys), found.shape[1])
+                    shape = (len(wanted), found.shape[1])
                     values = np.lib.format.open_memmap(temporary, "w+", np.float32, shape)
                 values[done : done + len(found)] = found
                 done += len(found)
                 if progress:
-                    progress(done, len(keys))
+                    progress(done, len(wanted))
             values.flush()
             del values
             os.replace(temporary, file)
         finally:
             temporary.unlink(missing_ok=True)
-    log.info("embeddings: %d views in %.1f s: %s", len(keys), time.monotonic() - begun, file)
+    log.info("embeddings: %d views in %.1f s: %s", len(wanted), time.monotonic() - begun, file)
     return file
 
 
 def _batches(faces: Callable, wanted: Wanted, size: int, workers: int, init: object) -> Iterator:
-    keys = wanted.keys()
-    plain, augmented = keys[: len(wanted.plain)], keys[len(wanted.plain) :]
-    for part, augment in ((plain, False), (augmented, True)):
-        if part:
+    for augment in (False, True):
+        if not augment or wanted.views:
             loader = DataLoader(
-                faces(augment), sampler=part, batch_size=size,
+                faces(augment), sampler=wanted.keys(augmented=augment), batch_size=size,
                 num_workers=workers if augment else 0, worker_init_fn=init,
             )  # fmt: skip
             yield from loader

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from detector.data.blended.training import Blending
 from detector.data.cache import make_room
 from detector.data.datamodule import FaceData
 from detector.data.embeddings import Wanted, embedding_key, load_embeddings
@@ -18,6 +19,11 @@ from detector.module import DetectorModule
 log = logging.getLogger(__name__)
 
 BATCH = 32
+
+
+def digest_of(blending: Blending | None) -> str:
+    """What blends depend on beside the settings: where the faces were found."""
+    return "" if blending is None else blake2b(blending.landmarks.tobytes()).hexdigest()
 
 
 def embed_faces(
@@ -48,7 +54,7 @@ def embed_faces(
         progress: Called with the number done and the number of all.
 
     Returns:
-        Whether they fit.
+        Whether they fit, and could be kept.
 
     Raises:
         UserError: The network cannot be taken apart.
@@ -74,7 +80,7 @@ def embed_faces(
         first = data.faces(training=False)[0, int(plain[0])][0][None]
         check_in_two(network, module.scaled(first.to(device)))
         bits = 0 if data.bits is None else data.bits.shape[1]
-        need = len(wanted.keys()) * (embed(first).shape[1] + bits) * 4
+        need = len(wanted) * (embed(first).shape[1] + bits) * 4
         if need > cache_gb * 1e9:
             log.info(
                 "embeddings: %.2f GB exceed data.cache_gb=%g, so the backbone sees every picture"
@@ -87,13 +93,21 @@ def embed_faces(
         rows = (digest.hexdigest(), wanted.plain.tobytes(), wanted.train.tobytes(), wanted.views)
         if data.bits is not None:  # which follow from names too, not from what files hold alone
             rows = (*rows, blake2b(data.bits.tobytes(), digest_size=10).hexdigest())
-        key = embedding_key(network, head_names(network), rows, settings, precision, device)
+        # Weights do not tell how they are used, such as how a map is pooled; nor where faces lie.
+        made_by = module.card["network"], digest_of(data.blending)
+        key = embedding_key(
+            network, head_names(network), rows, settings, made_by, precision, device
+        )
         file = load_embeddings(
             embed, lambda augmented: data.faces(training=augmented), wanted, key=key,
             cache_dir=cache_dir, batch_size=BATCH, workers=data.workers, progress=progress,
             worker_init=data.worker_init,
         )  # fmt: skip
         make_room(file.parent, keep=file, limit=cache_gb * 1e9 - need)
+    except OSError as error:
+        log.warning("embeddings cannot be kept (%s), so the backbone sees every picture in every"
+                    " epoch; paths.cache= names another place", error)  # fmt: skip
+        return False
     finally:
         module.to("cpu")
         network.train(was_training)
