@@ -69,6 +69,35 @@ def test_a_network_of_the_project_begins_with_another_run(tiny, caplog):
         Session(tiny(f"init_from='{best}'", *asks("weights.pth")))
 
 
+def test_what_goes_on_from_a_run_sees_pictures_as_that_run_did(tiny, weights, tmp_path):
+    """`weights` follows them from one training to the next, and needs their origin no more."""
+    _, path = weights
+    run = train(tiny(*asks(path), "model.preprocess.std=[0.3,0.3,0.3]"))
+    best = f"init_from='{run['folder']}/checkpoints/best.ckpt'"
+    cfg = tiny("model=timm", f"model.net.name={NAME}", best, "model.preprocess.size=weights")
+    seen = Session(cfg).preprocess
+    assert (seen.size, seen.std, seen.interpolation) == (32, (0.3,) * 3, "bicubic")
+    path.unlink()
+    last = f"ckpt_path={run['folder']}/checkpoints/last.ckpt"
+    Session(tiny(*asks(path), last, "model.preprocess.std=[0.3,0.3,0.3]"))
+
+
+def test_beginnings_that_nobody_can_mean_are_warned_of(tiny, caplog):
+    run = train(tiny("heatmaps.every=0"))
+    best = f"init_from='{run['folder']}/checkpoints/best.ckpt'"
+    Session(tiny(best, "model.freeze=backbone"))
+    assert not [r for r in caplog.records if r.levelname == "WARNING"]
+    Session(tiny(best, "data.split.seed=1"))
+    assert "init_from was trained on another split of folder" in caplog.text
+    caplog.clear()
+    Session(tiny("model.freeze=backbone"))
+    Session(tiny("model.freeze=1"))
+    assert caplog.text.count("keeps random weights as they are") == 2
+    caplog.clear()
+    Session(tiny(f"ckpt_path='{run['folder']}/checkpoints/last.ckpt'"))
+    assert "random weights" not in caplog.text
+
+
 @pytest.mark.parametrize("name", ["lite0", "lite1", "lite2", "mobilenetv2", "efficientnet_b0"])
 def test_networks_of_transfer_learning_follow_their_weights(name):
     cfg = cli.compose("train", [f"model={name}"])

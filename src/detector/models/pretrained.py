@@ -133,7 +133,9 @@ def find_pretrained(name: str, pretrained: bool | str) -> Pretrained | None:
         return Pretrained(name, file, f"file {file.name}")
     package = PACKAGES.get(name)
     if package and (found := importlib.util.find_spec(package)):
-        (file,) = Path(found.origin).parent.glob("models/*.pth")
+        file = next(Path(found.origin).parent.glob("models/*.pth"), None)
+        if file is None:
+            raise UserError(f"package {package} holds no weights: install it again; or {WAYS_OUT}")
         origin = f"ImageNet, package {package} {version(package)}, Apache-2.0"
         return Pretrained(name, file, origin, package=True)
     config = timm.get_pretrained_cfg(name)
@@ -142,7 +144,9 @@ def find_pretrained(name: str, pretrained: bool | str) -> Pretrained | None:
     return Pretrained(name, None, f"timm's {config.architecture}.{config.tag}")
 
 
-def preprocessing_of(name: str, settings: Mapping, found: Pretrained | None) -> dict:
+def preprocessing_of(
+    name: str, settings: Mapping, found: Pretrained | None, card: Mapping | None = None
+) -> dict:
     """Settings of the preprocessing, where `weights` stands for what the weights were trained with.
 
     Args:
@@ -150,6 +154,7 @@ def preprocessing_of(name: str, settings: Mapping, found: Pretrained | None) -> 
         settings: `model.preprocess`; size, interpolation, mean and std may be `weights`. With
             random weights they are those of the network's published ones.
         found: The weights.
+        card: Of a checkpoint of this project that the weights are from instead.
 
     Raises:
         UserError: timm does not know what the network was trained with.
@@ -157,23 +162,31 @@ def preprocessing_of(name: str, settings: Mapping, found: Pretrained | None) -> 
     asked = [key for key, value in settings.items() if value == FOLLOWS]
     if not asked:
         return dict(settings)
-    config = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
-    if config is None:
-        raise UserError(
-            f"model.preprocess.{asked[0]}=weights: timm has no settings for {name}; give a value"
-        )
-    known = {
-        "size": max(config.input_size[1:]),
-        "interpolation": config.interpolation,
-        "mean": config.mean,
-        "std": config.std,
-    } | (PACKAGE_SCALE if found is not None and found.package else {})
+    if card is not None and card["network"].get("name") == name:
+        known = {key: card["preprocess"][key] for key in ("size", "interpolation", "mean", "std")}
+    else:
+        known = _published(name, asked[0])
+        known |= PACKAGE_SCALE if found is not None and found.package else {}
     if unknown := [key for key in asked if key not in known]:
         raise UserError(
             f"model.preprocess.{unknown[0]}=weights: only {', '.join(known)} follow the weights"
         )
     return dict(settings) | {
         key: list(known[key]) if isinstance(known[key], tuple) else known[key] for key in asked
+    }
+
+
+def _published(name: str, asked: str) -> dict:
+    config = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
+    if config is None:
+        raise UserError(
+            f"model.preprocess.{asked}=weights: timm has no settings for {name}; give a value"
+        )
+    return {
+        "size": max(config.input_size[1:]),
+        "interpolation": config.interpolation,
+        "mean": config.mean,
+        "std": config.std,
     }
 
 

@@ -13,6 +13,8 @@ from detector.predictor import read_checkpoint
 
 log = logging.getLogger(__name__)
 
+RANDOM = "random"
+
 
 def begin_with(
     network: nn.Module,
@@ -54,9 +56,33 @@ def begin_with(
         _quiet_head(network)
         origin = f"all but the head from {found.origin}"
     else:
-        return "random"
+        return RANDOM
     log.info("weights: %s", origin)
     return origin
+
+
+def warn_of_the_beginning(
+    card: Mapping, theirs: Mapping | None, weights: str, freeze: str | int
+) -> None:
+    """Logs what a training that begins like this can hardly have meant.
+
+    Args:
+        card: Of the training, with its split.
+        theirs: Of the checkpoint that it begins with.
+        weights: As `begin_with` gives it.
+        freeze: `model.freeze`.
+    """
+    if weights == RANDOM and freeze != "none":
+        log.warning(
+            "model.freeze=%s keeps random weights as they are: model.pretrained= or init_from="
+            " give weights that have learnt something", freeze,
+        )  # fmt: skip
+    same = theirs is not None and theirs["trained_on"] == card["trained_on"]
+    if same and theirs.get("split") != card["split"]:
+        log.warning(
+            "init_from was trained on another split of %s: it may have seen images of val and"
+            " test, whose scores then say too much", card["trained_on"],
+        )  # fmt: skip
 
 
 def _quiet_head(network: nn.Module) -> None:

@@ -24,7 +24,7 @@ from detector.models.pretrained import find_pretrained, preprocessing_of
 from detector.module import DetectorModule
 from detector.predictor import Predictor, make_card, read_checkpoint
 from detector.run import folder as run_folder
-from detector.run.begin import begin_with
+from detector.run.begin import begin_with, warn_of_the_beginning
 from detector.run.card import write_card
 from detector.run.checkpoints import Checkpoints, write_calibration
 from detector.run.checks import (
@@ -67,9 +67,12 @@ class Session:
         check_config(cfg)
         self.ranks = ranks
         self.hardware = choose_hardware(cfg.trainer.accelerator, cfg.trainer.precision)
-        begun = find_pretrained(cfg.model.net.name, cfg.model.pretrained)
+        # A checkpoint to go on from has all of it: what it began with may be gone.
+        begun = None if cfg.ckpt_path else find_pretrained(cfg.model.net.name, cfg.model.pretrained)
+        before = cfg.ckpt_path or cfg.init_from
+        theirs = read_checkpoint(before)["detector"] if before else None
         settings = OmegaConf.to_container(cfg.model.preprocess, resolve=True)
-        settings = preprocessing_of(cfg.model.net.name, settings, begun)
+        settings = preprocessing_of(cfg.model.net.name, settings, begun, theirs)
         # What a run leaves says numbers, whatever timm's next version has.
         cfg = self.cfg = OmegaConf.merge(cfg, {"model": {"preprocess": settings}})
         self.preprocess = Preprocess.from_dict(
@@ -86,8 +89,7 @@ class Session:
         network = build_network(**network_args, size=self.preprocess.size, classes=classes)
         self.weights = begin_with(
             network, network_args, size=self.preprocess.size, classes=classes,
-            # A checkpoint to go on from has all of it.
-            found=None if cfg.ckpt_path else begun,
+            found=begun,
             init_from=None if cfg.ckpt_path else cfg.init_from,
         )  # fmt: skip
         kind = cfg.progress if ranks.rank == 0 else "none"
@@ -136,6 +138,8 @@ class Session:
         weights = class_weights(cfg.class_weights, trained)
         card = make_card(network_args, self.preprocess, index.class_names, index.name, part_names)
         card["split"], card["settings"] = self.faces.digest(), fixed_settings(cfg)
+        if not cfg.ckpt_path:
+            warn_of_the_beginning(card, theirs, self.weights, cfg.model.freeze)
         self.module = DetectorModule(
             network,
             card,
@@ -242,7 +246,10 @@ class Session:
     def _embed(self) -> None:
         """Computes embeddings where the backbone never changes, and no picture is mixed."""
         cfg, device = self.cfg, {"gpu": "cuda"}.get(self.hardware.accelerator)
-        if cfg.model.freeze != "backbone" or not cfg.embeddings.views or cfg.loss.mixup:
+        if cfg.model.freeze != "backbone" or not cfg.embeddings.views:
+            return
+        if cfg.loss.mixup:
+            log.info("no embeddings, as loss.mixup mixes pictures: the backbone sees each of them")
             return
         plain = OmegaConf.to_container(cfg, resolve=True)
         done = embed_faces(
