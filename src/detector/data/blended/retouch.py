@@ -1,8 +1,24 @@
 """The changes by which a picture and its copy differ: colour, sharpness, place.
 
-The kinds of change, and how far a copy moves and grows, are those of the paper (see `blend`). The
-other ranges were chosen here by looking at blends of 64 to 224 pixels: preprocessing has taken much
-of the resolution already, so copies are shrunk less than the paper's.
+Of the paper and its authors' program (see `blend`; github.com/mapooon/SelfBlendedImages, commit
+249281e) this keeps the kinds of change, that either picture may be the changed one, channels
+shifted by up to 20 levels, brightness and contrast by up to .1, shrinking or sharpening in every
+blend, sizes from .95 to 1.05 and shifts of 3 %.
+
+On purpose it differs in this:
+- Each change of colour comes in half of the blends; theirs come in .3 (channels) and in all.
+- Their limits of .3 for hue, saturation and value are fractions of a level as their library counts,
+  so next to nothing. Here they can be seen.
+- They shrink to a half or a quarter by dropping pixels, before a face of a few hundred pixels is
+  cut out and resized. Preprocessing has taken much of the resolution here, so copies are shrunk
+  less, and averaged, as dropping would leave a grid of its own.
+- Sharpening is another filter, with a range of its own.
+- They move and scale the mask together with the copy; here it stays, so that it lies where the
+  landmarks say which part it is.
+- They shift by half as much up and down as sideways; here it is the same.
+- Both pictures are then augmented alike by `augment`, as any others; theirs get JPEG too.
+
+These ranges were chosen by looking at blends of 64 to 224 pixels.
 """
 
 import cv2
