@@ -81,16 +81,10 @@ def load_joint(
     *,
     one_class: bool = False,
 ) -> FaceSet:
-    """Load several sets, and put them together.
+    """`load_set` of several sets, put together in the order asked for.
 
-    Args:
-        cfg: The `data` group of the config, of source `joint`.
-        cache: Folder of caches.
-        progress: As for `load_set`, for one set after the other.
-        one_class: Take sets of one class too; the one that is left out may be one in any case.
-
-    Returns:
-        The sets in the order asked for, without images that are in a later part of another set.
+    Arguments are those of `load_set`. The set that is left out may have one class in any case.
+    Images that are in a later part of another set are left out.
 
     Raises:
         UserError: A set is unusable, two of them have other classes, or there is none of the
