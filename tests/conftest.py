@@ -29,6 +29,20 @@ def make_set(root: Path, n: int = 40, seed: int = 0) -> Path:
     return root
 
 
+def fit_until_killed(session, epoch: int, batch: int) -> None:
+    """Trains up to a step, both counted from 0, at which the process dies."""
+    step = session.module.training_step
+
+    def killed(given, batch_idx):
+        if (session.trainer.current_epoch, batch_idx) == (epoch, batch):
+            raise MemoryError("killed")
+        return step(given, batch_idx)
+
+    session.module.training_step = killed
+    with pytest.raises(MemoryError, match="killed"):
+        session.fit()
+
+
 @pytest.fixture(scope="session")
 def tiny_set(tmp_path_factory) -> Path:
     """40 fakes and 40 reals that a small network tells apart."""

@@ -11,6 +11,7 @@ import torch
 from detector.errors import UserError
 from detector.run.session import Session
 from detector.train import train
+from tests.conftest import fit_until_killed
 from tests.data.blended.faces import make_set
 
 BLENDED = ["data.fakes=self_blended", "blended.masks=mixed", "augment=light"]
@@ -63,20 +64,11 @@ def test_the_sets_fakes_are_not_read_in_training(small, caplog):
 
 
 @pytest.mark.parametrize("fakes, epoch, stop", [("self_blended", 1, 1), ("mixed", 2, 0)])
-def test_a_killed_run_goes_on_to_the_same_weights(small, monkeypatch, fakes, epoch, stop):
+def test_a_killed_run_goes_on_to_the_same_weights(small, fakes, epoch, stop):
     settings = ["trainer.max_epochs=3", *BLENDED, f"data.fakes={fakes}"]
     whole = train(small(*settings))
     session = Session(small(*settings))
-    step = session.module.training_step
-
-    def killed(batch, batch_idx):
-        if (session.trainer.current_epoch, batch_idx) == (epoch, stop):
-            raise MemoryError("killed")
-        return step(batch, batch_idx)
-
-    monkeypatch.setattr(session.module, "training_step", killed)
-    with pytest.raises(MemoryError):
-        session.fit()
+    fit_until_killed(session, epoch, stop)
     last = session.folder / "checkpoints" / "last.ckpt"
     again = train(small(*settings, f"ckpt_path={last}"))
     for name in ("best.ckpt", "last.ckpt"):

@@ -16,6 +16,7 @@ from detector.run.fine_tuning import in_words
 from detector.run.history import read_csv
 from detector.run.session import Session
 from detector.train import train
+from tests.conftest import fit_until_killed
 
 TIMM = ["model=timm", "model.net.name=test_efficientnet", "model.preprocess.size=64",
         "+model.net.drop_rate=0.2", "+model.net.drop_path_rate=0.2"]  # fmt: skip
@@ -110,23 +111,12 @@ def test_thawed_at_once_is_the_plain_training(tiny, monkeypatch):
 
 
 @pytest.mark.parametrize("network", [["trainer.accumulate_grad_batches=2"], TIMM])
-def test_killed_again_and_again_it_gets_to_the_same_weights_with_all_of_it_on(
-    tiny, monkeypatch, network
-):
+def test_killed_again_and_again_it_gets_to_the_same_weights_with_all_of_it_on(tiny, network):
     whole = train(tiny(*network, *ALL))
     resumed = []
     for kill in ((0, 1), (1, 0), (2, 0), (2, 3), (3, 2)):  # it thaws at (2, 0)
         session = Session(tiny(*network, *ALL, *resumed))
-        step = session.module.training_step
-
-        def killed(batch, batch_idx, session=session, step=step, kill=kill):
-            if (session.trainer.current_epoch, batch_idx) == kill:
-                raise MemoryError("killed")
-            return step(batch, batch_idx)
-
-        monkeypatch.setattr(session.module, "training_step", killed)
-        with pytest.raises(MemoryError):
-            session.fit()
+        fit_until_killed(session, *kill)
         steps = 4 * kill[0] // session.trainer.accumulate_grad_batches
         assert checkpoint(session.folder)["global_step"] == steps
         resumed = [f"ckpt_path={session.last}"]

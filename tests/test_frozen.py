@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 
 from detector.run.session import Session
 from detector.train import train
+from tests.conftest import fit_until_killed
 
 FROZEN = ("model.freeze=backbone", "heatmaps.every=0", "trainer.max_epochs=3", "augment=light")
 
@@ -83,7 +84,7 @@ def test_where_embeddings_do_not_serve_the_backbone_sees_every_picture(tiny, why
     assert session.data.embedded is None
 
 
-def test_what_goes_on_looks_through_the_backbone_that_it_began_with(tiny, tmp_path, monkeypatch):
+def test_what_goes_on_looks_through_the_backbone_that_it_began_with(tiny, tmp_path):
     """Published weights are not read again: the checkpoint has them, before any embedding."""
     torch.manual_seed(9)
     weights_file = tmp_path / "weights.safetensors"
@@ -92,16 +93,7 @@ def test_what_goes_on_looks_through_the_backbone_that_it_began_with(tiny, tmp_pa
                f"model.pretrained='{weights_file}'")  # fmt: skip
     whole = train(tiny(*options))
     session = Session(tiny(*options))
-    step = session.module.training_step
-
-    def killed(batch, batch_idx):
-        if (session.trainer.current_epoch, batch_idx) == (1, 1):
-            raise MemoryError("killed")
-        return step(batch, batch_idx)
-
-    monkeypatch.setattr(session.module, "training_step", killed)
-    with pytest.raises(MemoryError):
-        session.fit()
+    fit_until_killed(session, 1, 1)
     again = train(tiny(*options, f"ckpt_path={session.last}"))
     assert len(list((tmp_path / "cache" / "embeddings").glob("*.npy"))) == 1
     one, two = weights(whole), weights(again)

@@ -19,7 +19,7 @@ from detector.evaluation.calibration import Calibration, calibrate
 from detector.predictor import Predictor
 from detector.run.session import Interrupted, Session
 from detector.train import train
-from tests.conftest import make_set
+from tests.conftest import fit_until_killed, make_set
 
 
 def rows(path: Path) -> list[dict]:
@@ -216,21 +216,12 @@ def test_same_command_same_metrics(tiny, tmp_path):
 
 
 @pytest.mark.parametrize("epoch, stop", [(0, 1), (1, 0), (2, 3)])
-def test_a_killed_run_goes_on_to_the_same_weights(tiny, monkeypatch, epoch, stop):
+def test_a_killed_run_goes_on_to_the_same_weights(tiny, epoch, stop):
     settings = ["trainer.max_epochs=4", "augment=light", "schedule.name=cosine"]
     whole = train(tiny(*settings))
 
     session = Session(tiny(*settings))
-    step = session.module.training_step
-
-    def killed(batch, batch_idx):
-        if (session.trainer.current_epoch, batch_idx) == (epoch, stop):
-            raise MemoryError("killed")
-        return step(batch, batch_idx)
-
-    monkeypatch.setattr(session.module, "training_step", killed)
-    with pytest.raises(MemoryError):
-        session.fit()
+    fit_until_killed(session, epoch, stop)
     last = session.folder / "checkpoints" / "last.ckpt"
     assert torch.load(last, weights_only=True)["global_step"] == epoch * 4
     again = train(tiny(*settings, f"ckpt_path={last}"))

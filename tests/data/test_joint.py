@@ -24,7 +24,7 @@ from detector.evaluate import evaluate
 from detector.explain.lookup import known_sets, look_up
 from detector.run.session import Session
 from detector.train import train
-from tests.conftest import make_set
+from tests.conftest import fit_until_killed, make_set
 from tests.data.test_load import own
 
 PARTS = ("eye_left", "eye_right", "nose", "mouth")
@@ -315,19 +315,10 @@ def test_an_evaluation_of_one_set_knows_what_was_trained_on(root, trained):
     assert test["metrics"]["auroc"]["value"] == trained["test"]["sets"]["ciplab"]["auroc"]["value"]
 
 
-def test_a_killed_balanced_run_goes_on_to_the_same_weights(root, trained, monkeypatch):
+def test_a_killed_balanced_run_goes_on_to_the_same_weights(root, trained):
     place = Path(trained["folder"]).parents[3]
     session = Session(compose(root, place, "data.balance=set_and_class"))
-    step = session.module.training_step
-
-    def killed(batch, batch_idx):
-        if (session.trainer.current_epoch, batch_idx) == (1, 2):
-            raise MemoryError("killed")
-        return step(batch, batch_idx)
-
-    monkeypatch.setattr(session.module, "training_step", killed)
-    with pytest.raises(MemoryError):
-        session.fit()
+    fit_until_killed(session, 1, 2)
     last = session.folder / "checkpoints" / "last.ckpt"
     again = train(compose(root, place, "data.balance=set_and_class", f"ckpt_path={last}"))
     assert again["folder"] == str(session.folder)
