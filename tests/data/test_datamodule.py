@@ -4,13 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from detector.data.datamodule import (
-    EpochSampler,
-    FaceData,
-    choose_workers,
-    measured_subset,
-    strata_of,
-)
+from detector.data.datamodule import FaceData, choose_workers, measured_subset
+from detector.data.epochs import EpochSampler, strata_of
 from detector.data.index import Index
 from detector.data.joint import JointIndex
 from detector.data.transforms import Augment

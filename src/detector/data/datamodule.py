@@ -7,21 +7,20 @@ there.
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import lightning as L
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from detector.data.blended.training import Blending
 from detector.data.cache import JointPixels, Pixels
 from detector.data.embeddings import Embeddings, Wanted
+from detector.data.epochs import EpochSampler
 from detector.data.face_parts import mirrored
-from detector.data.index import Index
-from detector.data.joint import JointIndex
 from detector.data.shares import Shares
 from detector.data.split import deal
 from detector.data.transforms import Augment
@@ -30,11 +29,6 @@ from detector.errors import UserError
 log = logging.getLogger(__name__)
 
 MEASURED = -1  # the epoch of blends that are measured: no training sees them
-BALANCES = {
-    "none": "each image once",
-    "set": "each set equally often",
-    "set_and_class": "each class of each set equally often",
-}
 
 
 class Faces(Dataset):
@@ -82,90 +76,6 @@ class Faces(Dataset):
             return image.contiguous(), label, row
         bits = self.bits[row] if of_blend is None else np.array(of_blend, np.int8)
         return image.contiguous(), label, row, mirrored(bits) if flipped else bits
-
-
-class EpochSampler(Sampler):
-    """Rows in an order that follows from the seed and the epoch alone.
-
-    Lightning calls `set_epoch`, after resuming too, so an epoch that is repeated
-    sees the same images in the same order with the same augmentation.
-
-    Args:
-        rows: int (n), what to draw from.
-        shuffle: False keeps the order.
-        seed: Of the run.
-        strata: int (n), of which each is to give equally many rows, see `balanced`; None for
-            each row once.
-    """
-
-    def __init__(
-        self, rows: np.ndarray, *, shuffle: bool, seed: int, strata: np.ndarray | None = None
-    ) -> None:
-        self.rows, self.shuffle, self.seed, self.epoch = rows, shuffle, seed, 0
-        self.strata = [] if strata is None else [rows[strata == one] for one in np.unique(strata)]
-
-    def set_epoch(self, epoch: int) -> None:
-        """Say which epoch, from 0, is drawn next."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return sum(share(self.strata)) if self.strata else len(self.rows)
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        rows = self.rows
-        if self.strata:
-            rows = balanced(self.strata, self.seed, self.epoch)
-        if self.shuffle:
-            rows = np.random.default_rng([self.seed, self.epoch]).permutation(rows)
-        # One by one: a list of a million pairs would take 100 MB for an epoch.
-        epoch = self.epoch
-        return ((epoch, int(row)) for row in rows)
-
-
-def share(strata: Sequence[np.ndarray]) -> list[int]:
-    """How many rows each stratum gives to an epoch: the same, together about all rows once."""
-    return [-(-sum(map(len, strata)) // len(strata))] * len(strata)
-
-
-def balanced(strata: Sequence[np.ndarray], seed: int, epoch: int) -> np.ndarray:
-    """Rows of one epoch, equally many of each stratum.
-
-    The rows of a stratum are drawn without putting back: shuffled, all of them once, then shuffled
-    anew, and so on from epoch to epoch. So none is drawn a second time before all were drawn, and
-    what an epoch draws follows from its number, without the epochs before.
-
-    Args:
-        strata: int (n), rows of each.
-        seed: Of the run.
-        epoch: From 0.
-
-    Returns:
-        int, rows of the first stratum, then of the second, and so on.
-    """
-    drawn = []
-    for at, (rows, n) in enumerate(zip(strata, share(strata), strict=True)):
-        start, stop = epoch * n, (epoch + 1) * n
-        rounds = range(start // len(rows), -(-stop // len(rows)))
-        shuffled = [np.random.default_rng([seed, at, turn]).permutation(rows) for turn in rounds]
-        first = start - rounds[0] * len(rows)
-        drawn.append(np.concatenate(shuffled)[first : first + n])
-    return np.concatenate(drawn)
-
-
-def strata_of(balance: str, index: Index) -> np.ndarray | None:
-    """What `data.balance` asks to draw equally often.
-
-    Args:
-        balance: A key of `BALANCES`.
-        index: The set; one that is not several put together is one set.
-
-    Returns:
-        int (N), stratum of each image; None where each image is drawn once.
-    """
-    if balance == "none":
-        return None
-    member = index.member if isinstance(index, JointIndex) else np.zeros(len(index), np.int64)
-    return member if balance == "set" else 2 * member + index.labels
 
 
 def choose_workers(

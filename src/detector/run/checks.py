@@ -8,7 +8,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from detector.data.blended.masks import KINDS as MASKS
 from detector.data.blended.training import FAKES
-from detector.data.datamodule import BALANCES
+from detector.data.epochs import BALANCES
 from detector.data.load import DATA_RULES
 from detector.errors import UserError
 from detector.rules import (

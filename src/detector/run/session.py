@@ -10,7 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from detector.data.blended.training import blending_of
 from detector.data.cache import load_pixels
-from detector.data.datamodule import BALANCES, FaceData, strata_of
+from detector.data.datamodule import FaceData
+from detector.data.epochs import BALANCES, strata_of
 from detector.data.face_parts import training_bits
 from detector.data.load import load_set
 from detector.data.preprocess import Preprocess
