@@ -11,11 +11,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
 from detector.errors import UserError
+
+if TYPE_CHECKING:
+    from detector.data.load import FaceSet  # heavy
 
 _PACKAGES = [
     "detector",
@@ -165,3 +168,22 @@ def provenance(hardware: Mapping) -> dict:
         },
         "hardware": dict(hardware),
     }
+
+
+def write_inputs(folder: Path, cfg: DictConfig, hardware: Mapping, faces: "FaceSet") -> None:
+    """Write what a training starts from: config.yaml, provenance.json and split.csv.
+
+    Args:
+        folder: Of the run.
+        cfg: As it is trained.
+        hardware: As `provenance` takes it.
+        faces: The set and its split.
+    """
+    index = faces.index
+    write_config(folder, cfg)
+    write_provenance(folder, provenance(hardware))
+    write_csv(
+        folder / "split.csv",
+        ("path", "label", "group", "split"),
+        zip(index["name"], index["label"], index["group"], faces.parts, strict=True),
+    )

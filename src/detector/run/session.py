@@ -242,7 +242,8 @@ class Session:
             n = len(self.data.train_dataloader().batch_sampler.sampler)
             log.info("an epoch has %d images, %s", n, BALANCES[balance])
         run_folder.point_latest(self.runs, self.folder)
-        self._write_inputs()
+        kinds = {name: getattr(self.hardware, name) for name in ("accelerator", "precision")}
+        run_folder.write_inputs(self.folder, self.cfg, kinds, self.faces)
 
     def _embed(self) -> None:
         """Computes embeddings where the backbone never changes, and no picture is mixed."""
@@ -264,20 +265,6 @@ class Session:
         )  # fmt: skip
         if done:
             log.info("the head alone is trained, on embeddings of its frozen backbone")
-
-    def _write_inputs(self) -> None:
-        index, parts = self.faces.index, self.faces.parts
-        hardware = {
-            "accelerator": self.hardware.accelerator,
-            "precision": self.hardware.precision,
-        }
-        run_folder.write_config(self.folder, self.cfg)
-        run_folder.write_provenance(self.folder, run_folder.provenance(hardware))
-        run_folder.write_csv(
-            self.folder / "split.csv",
-            ("path", "label", "group", "split"),
-            zip(index["name"], index["label"], index["group"], parts, strict=True),
-        )
 
     def finish(self) -> dict:
         """Measure the selected weights and write what remains of the run folder.
