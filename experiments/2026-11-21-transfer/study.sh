@@ -15,6 +15,9 @@ tuned() { ciplab model=lite0 augment=light optimizer.name=adamw optimizer.weight
 # 20 epochs of Adam at 1e-4, as experiments/2026-11-20-small-networks found to be best for cnn6
 slow() { ciplab experiment=cnn6_ciplab_slow "$@"; }
 
+# Three sets at 128 px, files normalized; each network is then tested on all of them.
+small() { train model.preprocess.size=128 'data.normalize={size:256,quality:75}' augment=light optimizer.name=adamw optimizer.weight_decay=0.01 schedule.name=cosine schedule.warmup_epochs=0.5 "$@"; }
+
 case $name in
     frozen288) tuned model.preprocess.size=288 model.freeze=backbone trainer.max_epochs=20 ;;
     tuned224) tuned model.preprocess.size=224 trainer.max_epochs=8 ;;
@@ -24,5 +27,9 @@ case $name in
     gender) train model=cnn6 data=gender augment=light trainer.max_epochs=15 ;;
     scratch) slow ;;
     after-gender) slow init_from="$(best gender-0)" ;;
+    mobilenetv2-*|efficientnet_b0-*) small model="${name%-*}" model.pretrained=false data="${name#*-}" trainer.max_epochs=25 ;;
+    lite0-joint) small model=lite0 data=joint 'data.sets=[140k,ciplab,hardfake]' data.balance=set trainer.max_epochs=6 ;;
+    lite0-without-*) small model=lite0 data=joint 'data.sets=[140k,ciplab,hardfake]' data.balance=set data.leave_out="${name#lite0-without-}" trainer.max_epochs=6 ;;
+    lite0-*) small model=lite0 data="${name#*-}" trainer.max_epochs=6 ;;
     *) echo "study.sh: no training is called $name" >&2; exit 2 ;;
 esac
