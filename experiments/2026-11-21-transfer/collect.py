@@ -6,6 +6,7 @@ python experiments/2026-11-21-transfer/collect.py [RUNS]
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from detector import cli
@@ -70,7 +71,9 @@ def ladder(runs: Path) -> str:
     for name in LADDER:
         for run in runs_of(name, runs):
             folder, found = evaluated(run)
-            answers.setdefault(name, []).extend(read_answers(str(folder), "test")[2])
+            fold = int(run.parents[2].name.rpartition("-")[2])
+            read = [replace(one, split=(0, fold)) for one in read_answers(str(folder), "test")[2]]
+            answers.setdefault(name, []).extend(read)
             evaluations.setdefault(name, []).append((run, found))
     for name, words in LADDER.items():
         if name not in answers:
