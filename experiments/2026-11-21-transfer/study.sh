@@ -16,7 +16,7 @@ tuned() { ciplab model=lite0 augment=light optimizer.name=adamw optimizer.weight
 slow() { ciplab experiment=cnn6_ciplab_slow "$@"; }
 
 # Three sets at 128 px, files normalized; each network is then tested on all of them.
-small() { train model.preprocess.size=128 'data.normalize={size:256,quality:75}' augment=light optimizer.name=adamw optimizer.weight_decay=0.01 schedule.name=cosine schedule.warmup_epochs=0.5 "$@"; }
+small() { train model.preprocess.size=128 'data.normalize={size:192,quality:75}' augment=light optimizer.name=adamw optimizer.weight_decay=0.01 schedule.name=cosine schedule.warmup_epochs=0.5 "$@"; }
 
 case $name in
     frozen288) tuned model.preprocess.size=288 model.freeze=backbone trainer.max_epochs=20 ;;
