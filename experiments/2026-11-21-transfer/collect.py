@@ -140,10 +140,38 @@ def cross(runs: Path) -> str:
     return "\n".join(lines)
 
 
+def scorecard(runs: Path) -> str:
+    """Whether heatmaps of networks trained on the same fold of ciplab point at the edits."""
+    cards = {}
+    for file in sorted(runs.glob("scorecard/gradcam/*/*/scorecard.json")):
+        card = json.loads(file.read_text())
+        name = Path(card["checkpoint"]).parents[4].name.rpartition("-")[0]
+        cards[LADDER[name]] = card
+    if not cards:
+        return ""
+    lines = [
+        "| network | maps of | pictures | share inside what was edited | over the strongest control"
+        " | AUROC of a part's share: left eye, right eye, nose, mouth |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for words, card in cards.items():
+        for method, one in card["masks"]["pixels"]["methods"].items():
+            lift = one["lift"]
+            parts = card["edited_auroc"].get(method, {"map": {}})["map"]
+            told = ", ".join(f"{found['value']:.2f}" for found in parts.values())
+            row = [words, method, str(lift["n"]), shown(one["share"]), shown(lift), told]
+            lines.append("| " + " | ".join(row) + " |")
+    return "\n".join(lines)
+
+
 def main(runs: Path) -> None:
     readme = HERE / "README.md"
     text = readme.read_text("utf-8")
-    for name, table in (("ladder", ladder(runs)), ("cross", cross(runs))):
+    for name, table in (
+        ("ladder", ladder(runs)),
+        ("cross", cross(runs)),
+        ("scorecard", scorecard(runs)),
+    ):
         print(table)
         marks = rf"(?s)(<!-- {name}: printed by collect\.py -->\n).*?(<!-- end -->)"
         text, n = re.subn(marks, lambda m, table=table: f"{m[1]}{table}\n{m[2]}", text)
