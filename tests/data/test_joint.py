@@ -22,6 +22,7 @@ from detector.data.preprocess import Preprocess
 from detector.errors import UserError
 from detector.evaluate import evaluate
 from detector.explain.lookup import known_sets, look_up
+from detector.matrix import matrix
 from detector.run.session import Session
 from detector.train import train
 from tests.conftest import fit_until_killed, make_set
@@ -355,6 +356,16 @@ def test_a_set_that_was_left_out_stands_beside_the_others(root, tmp_path, capsys
     found = asked(metrics, "data=hardfake", f"data_root={root}")
     assert found["metrics"]["n"] == 80 and found["seen_in_training"] == 0
     assert found["metrics"]["auroc"]["value"] == of["hardfake"]["auroc"]["value"]
+    # In a matrix the set is not the network's own, though its run wrote down that it is tested.
+    cfg = cli.compose(
+        "matrix",
+        [f"ckpts=['{metrics['folder']}']", "sets=[ciplab,hardfake]", f"data_root={root}",
+         "matrix.replicates=100", "matrix.device=cpu", "progress=none",
+         f"paths.runs={tmp_path}/runs", f"paths.cache={tmp_path}"],
+    )  # fmt: skip
+    ciplab, hardfake = matrix(cfg)["cells"]
+    assert (ciplab["set"], ciplab["own"]) == ("ciplab", True)
+    assert (hardfake["own"], hardfake["namesake"], hardfake["n"]) == (False, False, 80)
 
 
 def test_each_set_left_out_in_one_command(root, tmp_path):

@@ -142,7 +142,8 @@ class Matrix:
                 "network": label,
                 "set": name,
                 "trained_on": trained.predictor.trained_on,
-                "own": seen.own,
+                # One that was left out of a joint training is recorded, but it is not its own.
+                "own": seen.own and "train" in seen.parts,
                 "namesake": namesake,
                 "seen": None if seen.trained is None else int(seen.trained[rows].sum()),
                 "absent": absent,
