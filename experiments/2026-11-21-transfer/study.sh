@@ -21,6 +21,7 @@ small() { train model.preprocess.size=128 'data.normalize={size:192,quality:75}'
 case $name in
     frozen288) tuned model.preprocess.size=288 model.freeze=backbone trainer.max_epochs=20 ;;
     tuned224) tuned model.preprocess.size=224 trainer.max_epochs=8 ;;
+    tuned416) tuned model.preprocess.size=416 trainer.max_epochs=8 ;;
     tuned288) tuned model.preprocess.size=288 trainer.max_epochs=8 ;;
     blended288) tuned model.preprocess.size=288 data.fakes=mixed blended.masks=parts trainer.max_epochs=5 ;;
     parts288) tuned model.preprocess.size=288 model.parts=true trainer.max_epochs=8 ;;
