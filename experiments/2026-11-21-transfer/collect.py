@@ -150,16 +150,20 @@ def scorecard(runs: Path) -> str:
     if not cards:
         return ""
     lines = [
-        "| network | maps of | pictures | share inside what was edited | over the strongest control"
-        " | AUROC of a part's share: left eye, right eye, nose, mouth |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| network | maps of | edited, to the pixel: pictures | share inside | over the strongest"
+        " control | edited parts: pictures | share inside | over the strongest control | p,"
+        " corrected | AUROC of a part's share: left eye, right eye, nose, mouth |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for words, card in cards.items():
-        for method, one in card["masks"]["pixels"]["methods"].items():
-            lift = one["lift"]
+        for method in card["masks"]["pixels"]["methods"]:
+            row = [words, method]
+            for kind in ("pixels", "parts"):
+                one = card["masks"][kind]["methods"][method]
+                row += [str(one["lift"]["n"]), shown(one["share"]), shown(one["lift"])]
+            row.append(f"{one['lift']['p_corrected']:.2g}")
             parts = card["edited_auroc"].get(method, {"map": {}})["map"]
-            told = ", ".join(f"{found['value']:.2f}" for found in parts.values())
-            row = [words, method, str(lift["n"]), shown(one["share"]), shown(lift), told]
+            row.append(", ".join(f"{found['value']:.2f}" for found in parts.values()))
             lines.append("| " + " | ".join(row) + " |")
     return "\n".join(lines)
 
