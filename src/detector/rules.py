@@ -11,6 +11,7 @@ from detector.errors import UserError
 # go on, and are compared, as if they had named it.
 ADDED = {
     "data.balance": "none",
+    "augment.device": "auto",
     "model.pretrained": False,
     "embeddings.views": 4,  # which does nothing where the backbone learns
     "model.freeze": "none",

@@ -2,18 +2,20 @@
 
 Batches are (uint8 images (N, 3, S, S), labels (N), rows (N)), and for a part head int8 bits
 (N, P) after these; scaling and normalizing happen on the device, so a quarter of the bytes travels
-there.
+there. Where augmentation happens there too, the loader gives pairs instead of images: plain ones,
+and the numbers that `OnDevice` wants with them.
 """
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
 import lightning as L
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from detector.data.blended.training import Blending
@@ -21,6 +23,7 @@ from detector.data.cache import JointPixels, Pixels
 from detector.data.embeddings import Embeddings, Wanted
 from detector.data.epochs import EpochSampler
 from detector.data.face_parts import mirrored
+from detector.data.on_device import OnDevice
 from detector.data.shares import Shares
 from detector.data.split import deal
 from detector.data.transforms import Augment
@@ -42,6 +45,7 @@ class Faces(Dataset):
         measured: Blends are those of one epoch, `MEASURED`, whichever is asked for.
         bits: int8 (N, P) of the set's own rows, as `part_bits` gives them: each image then comes
             with its own, int8 (P), of the blend where it is one, swapped where it is mirrored.
+        on_device: Instead of `augment`: each picture comes with what this draws for it.
     """
 
     def __init__(
@@ -53,8 +57,9 @@ class Faces(Dataset):
         *,
         measured: bool = False,
         bits: np.ndarray | None = None,
+        on_device: OnDevice | None = None,
     ) -> None:
-        self.pixels, self.labels, self.augment = pixels, labels, augment
+        self.pixels, self.labels, self.augment, self.on_device = pixels, labels, augment, on_device
         self.blending, self.measured, self.bits = blending, measured, bits
 
     def __len__(self) -> int:
@@ -72,10 +77,14 @@ class Faces(Dataset):
         image = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)
         if self.augment is not None:
             image, flipped = self.augment.drawn(image, epoch, drawn)
+        image = image.contiguous()
+        if self.on_device is not None:
+            numbers, flipped = self.on_device.draw(epoch, drawn)
+            image = image, numbers
         if self.bits is None:
-            return image.contiguous(), label, row
+            return image, label, row
         bits = self.bits[row] if of_blend is None else np.array(of_blend, np.int8)
-        return image.contiguous(), label, row, mirrored(bits) if flipped else bits
+        return image, label, row, mirrored(bits) if flipped else bits
 
 
 def choose_workers(
@@ -137,6 +146,7 @@ class FaceData(L.LightningDataModule):
         rank: Of this process among those that train together; each gets its part of each batch.
         world: How many they are.
         local_world: How many of them are on this machine.
+        on_device: Augments on the device that trains, in place of `augment`; None for here.
 
     Raises:
         UserError: `batch_size` or `num_workers` is out of range, or there is less to deal than
@@ -162,9 +172,10 @@ class FaceData(L.LightningDataModule):
         rank: int = 0,
         world: int = 1,
         local_world: int = 1,
+        on_device: OnDevice | None = None,
     ) -> None:
         super().__init__()
-        self.rank, self.world = rank, world
+        self.rank, self.world, self.on_device = rank, world, on_device
         if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
             raise UserError(f"data.batch_size={batch_size}: give a number of at least 1")
         self.pixels, self.labels, self.parts, self.seed = pixels, labels, parts, seed
@@ -195,8 +206,8 @@ class FaceData(L.LightningDataModule):
         )
         log.info("loader processes: %d (%s)", self.workers, why)
 
-    def faces(self, *, training: bool) -> Dataset:
-        """Pictures of all rows by (epoch, row), augmented or as they are measured."""
+    def faces(self, *, training: bool) -> Faces:
+        """Pictures of all rows by (epoch, row), augmented (here) or as they are measured."""
         augment = self.augment if training else None
         return Faces(
             self.pixels, self.labels, augment, self.blending, measured=not training, bits=self.bits
@@ -219,6 +230,8 @@ class FaceData(L.LightningDataModule):
             strata=self.strata if training else None,
         )
         faces = self.faces(training=training)
+        if training and self.on_device is not None:
+            faces.augment, faces.on_device = None, self.on_device
         if self.embedded is not None:
             bits = 0 if self.bits is None else self.bits.shape[1]
             workers, faces = 0, Embeddings(*self.embedded, self.labels, training, bits)
@@ -249,6 +262,13 @@ class FaceData(L.LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         """Augmented, shuffled batches of the train part."""
         return self._loader("train", training=True)
+
+    def on_after_batch_transfer(self, batch: Sequence, dataloader_idx: int) -> Sequence:
+        """Augments what came with numbers to augment it by; called by Lightning, on the device."""
+        images, *rest = batch
+        if isinstance(images, Tensor):
+            return batch
+        return [self.on_device(*images), *rest]
 
     def val_dataloader(self) -> list[DataLoader]:
         """Validation, and the measured train subset."""

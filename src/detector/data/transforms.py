@@ -6,7 +6,8 @@ before, and a resumed run sees exactly what it would have seen.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from hashlib import blake2b
 
 import cv2
@@ -40,8 +41,9 @@ class _Affine(v2.Transform):
         names = ("rotate", "right", "down", "shear", "zoom_x", "zoom_y")
         return dict(zip(names, drawn.tolist(), strict=True))
 
-    def transform(self, inpt: Tensor, params: dict) -> Tensor:
-        height, width = inpt.shape[-2:]
+    @staticmethod
+    def matrix(params: Mapping[str, float], height: int, width: int) -> np.ndarray:
+        """(2, 3): from a pixel's place (x, y, 1) to where its value is taken from."""
         turn, shear = math.radians(params["rotate"]), math.radians(params["shear"])
         turned = np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
         sheared = np.array([[1, -math.sin(shear)], [0, math.cos(shear)]])
@@ -49,9 +51,13 @@ class _Affine(v2.Transform):
         centre = np.array([(width - 1) / 2, (height - 1) / 2])
         shifted = turned @ [params["right"] * width, params["down"] * height]
         offset = centre + shifted - linear @ centre
+        return np.column_stack([linear, offset])
+
+    def transform(self, inpt: Tensor, params: dict) -> Tensor:
+        height, width = inpt.shape[-2:]
         moved = cv2.warpAffine(
             inpt.permute(1, 2, 0).numpy(),
-            np.column_stack([linear, offset]),
+            self.matrix(params, height, width),
             (width, height),
             flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
             borderMode=cv2.BORDER_REPLICATE,
@@ -131,10 +137,10 @@ class Augment:
     """
 
     def __init__(self, steps: Sequence[Mapping], size: int, seed: int) -> None:
-        self.seed = seed
+        self.seed, self.size = seed, size
         self.names = [str(step.get("step")) for step in steps]
-        self._transforms = [self._build(dict(step), size) for step in steps]
-        for transform, step in zip(self._transforms, steps, strict=True):
+        self.transforms = [self._build(dict(step), size) for step in steps]
+        for transform, step in zip(self.transforms, steps, strict=True):
             self._try(transform, step, size)
 
     @staticmethod
@@ -174,18 +180,24 @@ class Augment:
 
     def drawn(self, image: Tensor, epoch: int, row: int) -> tuple[Tensor, bool]:
         """The augmented image, and whether it is a mirror image."""
-        if not self._transforms:
+        if not self.transforms:
             return image, False
+        mirrored = False
+        with self.random_numbers(epoch, row):
+            for transform in self.transforms:
+                image = transform(image)
+                mirrored ^= getattr(transform, "flipped", False)
+        return image, mirrored
+
+    @contextmanager
+    def random_numbers(self, epoch: int, row: int) -> Iterator[None]:
+        """Within it, PyTorch draws on the CPU what belongs to this row in this epoch."""
         digest = blake2b(f"{self.seed}:{epoch}:{row}".encode(), digest_size=7).digest()
         # Only the CPU generator: torch.manual_seed would also restart the device's, and with
         # it every dropout mask of a run that loads in its main process.
         state = torch.get_rng_state()
         torch.default_generator.manual_seed(int.from_bytes(digest, "little"))
-        mirrored = False
         try:
-            for transform in self._transforms:
-                image = transform(image)
-                mirrored ^= getattr(transform, "flipped", False)
+            yield
         finally:
             torch.set_rng_state(state)
-        return image, mirrored

@@ -86,6 +86,7 @@ RULES = (
         "init_from": either(nothing, text_rule),
         "augment.name": text_rule,
         "augment.steps": mappings,
+        "augment.device": either(flag, one_of("auto")),
     }
     | {f"data.{key}": rule for key, rule in DATA_RULES.items()}
     | {"data.fakes": one_of(*FAKES), "blended.masks": one_of(*MASKS)}

@@ -1,7 +1,9 @@
 """Lightning's loop with what watches it: curves, pictures, heatmaps, checkpoints."""
 
 import logging
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import lightning as L
@@ -118,3 +120,16 @@ def make_trainer(
         num_sanity_val_steps=0,  # would draw random numbers that a resumed run does not
         log_every_n_steps=1,  # nothing is logged by step; Lightning warns of higher numbers
     )
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Within it, Lightning does not warn of what is meant."""
+    with warnings.catch_warnings():
+        # Few loader processes are a choice here, explained in the log.
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*persistent_workers=True.*")
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*")
+        # What is logged is the same in all processes.
+        warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
+        yield

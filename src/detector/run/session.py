@@ -2,7 +2,6 @@
 
 import logging
 import signal
-import warnings
 from pathlib import Path
 
 import torch
@@ -14,6 +13,7 @@ from detector.data.datamodule import FaceData
 from detector.data.epochs import BALANCES, strata_of
 from detector.data.face_parts import training_bits
 from detector.data.load import load_set
+from detector.data.on_device import choose_place
 from detector.data.preprocess import Preprocess
 from detector.data.sources import FACE_PARTS
 from detector.data.transforms import Augment
@@ -42,7 +42,7 @@ from detector.run.finish import hyperparameters, predict_parts, write_results
 from detector.run.hardware import choose_hardware
 from detector.run.heap import keep_freed_memory
 from detector.run.history import History
-from detector.run.loop import callbacks, make_trainer
+from detector.run.loop import callbacks, make_trainer, quiet
 from detector.run.optim import parameter_groups
 from detector.run.pictures import tensorboard
 from detector.run.progress import bar, choose_progress
@@ -113,16 +113,14 @@ class Session:
             progress=bar(self.progress, "looking for faces"),
         )
         keep_freed_memory(self.hardware.accelerator)
+        steps = OmegaConf.to_container(cfg.augment.steps, resolve=True)
+        augment = Augment(steps, self.preprocess.size, cfg.seed)
         self.data = FaceData(
             self.pixels,
             index.labels,
             index["group"],
             self.faces.parts,
-            Augment(
-                OmegaConf.to_container(cfg.augment.steps, resolve=True),
-                self.preprocess.size,
-                cfg.seed,
-            ),
+            augment,
             batch_size=cfg.data.batch_size,
             num_workers=cfg.data.num_workers,
             seed=cfg.seed,
@@ -134,6 +132,7 @@ class Session:
             rank=ranks.rank,
             world=ranks.world,
             local_world=ranks.local_world,
+            on_device=choose_place(cfg.augment.device, augment, self.hardware.accelerator),
         )
         trained = self.data.labels[self.data.rows["train"]]  # of blends too, where there are any
         weights = class_weights(cfg.class_weights, trained)
@@ -205,13 +204,7 @@ class Session:
         self.ranks.first(self._begin)
         self.ranks.in_turn(self._embed)
         handler = signal.getsignal(signal.SIGINT)
-        with warnings.catch_warnings():
-            # Few loader processes are a choice here, explained in the log.
-            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-            warnings.filterwarnings("ignore", message=".*persistent_workers=True.*")
-            warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*")
-            # What is logged is the same in all processes.
-            warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
+        with quiet():
             try:
                 self.trainer.fit(
                     self.module, datamodule=self.data, ckpt_path=self.resume, weights_only=True
