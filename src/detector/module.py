@@ -47,6 +47,7 @@ class DetectorModule(L.LightningModule):
         share: Where several processes train together, as `run.ddp.ShareOfLoss`; None for one.
         stream: More words for the seed of each step, which set this process's dropout and mixup
             apart from those of others.
+        compiled: Answers in place of the network in training steps; None for the network.
 
     Raises:
         UserError: No head is known for a network of which all else is to be frozen.
@@ -68,9 +69,10 @@ class DetectorModule(L.LightningModule):
         part_weight: float | None = None,
         share: Callable | None = None,
         stream: tuple[int, ...] = (),
+        compiled: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__()
-        self.share, self.stream = share, stream
+        self.share, self.stream, self.compiled = share, stream, compiled
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.network = network.to(memory_format=self.memory_format)
         self.card, self.seed = dict(card), seed
@@ -106,8 +108,9 @@ class DetectorModule(L.LightningModule):
         """Logits (N, 2 + P) of uint8 images (N, 3, S, S), or of embeddings, float32 (N, D)."""
         if images.ndim == 2:
             return in_two(self.network)[1](images)
+        network = self.compiled if self.training and self.compiled else self.network
         with QuickDepthwise():
-            return self.network(self.scaled(images))
+            return network(self.scaled(images))
 
     def scaled(self, images: Tensor) -> Tensor:
         """What the network is fed, float32, of uint8 images (N, 3, S, S)."""

@@ -12,6 +12,7 @@ from detector.errors import UserError
 ADDED = {
     "data.balance": "none",
     "augment.device": "auto",
+    "trainer.compile": "auto",
     "model.pretrained": False,
     "embeddings.views": 4,  # which does nothing where the backbone learns
     "model.freeze": "none",

@@ -35,6 +35,7 @@ from detector.run.checks import (
     class_weights,
     fixed_settings,
 )
+from detector.run.compiled import choose_compiled, failed_to_compile, in_one_line
 from detector.run.curves import gap_opened, plot_curves
 from detector.run.ddp import share_of_loss
 from detector.run.embedded import embed_faces
@@ -154,6 +155,7 @@ class Session:
             part_weight=cfg.loss.parts if cfg.model.parts else None,
             share=share_of_loss(ranks, weights),
             stream=() if ranks.world == 1 else (ranks.rank,),
+            compiled=choose_compiled(cfg.trainer.compile, network, self.hardware.accelerator),
         )
         groups = parameter_groups(network, cfg.optimizer)
         self.resume, self.resume_step = self._resume(card, groups)
@@ -214,6 +216,10 @@ class Session:
                 if isinstance(stop, SystemExit) and not self.trainer.interrupted:
                     raise
                 raise Interrupted(self.last) from None
+            except RuntimeError as error:
+                if not failed_to_compile(error):
+                    raise
+                raise UserError(f"{in_one_line(error)}: trainer.compile=false") from error
             except ValueError as error:
                 if "more than 1 value per channel" not in str(error):
                     raise
