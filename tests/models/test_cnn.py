@@ -81,6 +81,66 @@ def test_relu_and_channel_dropout_commute_with_pooling(ceil):
     assert torch.equal(pool(relu(x) * mask), relu(pool(x)) * mask)
 
 
+def published(network: nn.Module, seen: dict) -> nn.Module:
+    """The same weights in the published order: ReLU and channel dropout before the pool."""
+
+    def layers(block: nn.Module) -> list[nn.Module]:
+        pools = [at for at, layer in enumerate(block) if isinstance(layer, nn.MaxPool2d)]
+        moved = list(block)
+        for at in pools:
+            pool, after = moved[at], moved[at + 1 :]
+            early = 1 + (len(after) > 1 and isinstance(after[1], Masked) and after[1].by_channel)
+            moved[at:] = [*after[:early], pool, *after[early:]]
+        seen["pools"] = seen.get("pools", 0) + len(pools)
+        return moved
+
+    nested = isinstance(network.features[0], nn.Sequential)
+    blocks = network.features if nested else [network.features]
+    return nn.Sequential(*(layer for block in blocks for layer in layers(block)))
+
+
+class Masked(nn.Module):
+    """Dropout with a mask that does not change."""
+
+    def __init__(self, p: float, by_channel: bool) -> None:
+        super().__init__()
+        self.p, self.by_channel, self.mask = p, by_channel, None
+
+    def forward(self, x):
+        if self.mask is None:
+            shape = (*x.shape[:2], 1, 1) if self.by_channel else x.shape
+            self.mask = (torch.rand(shape) > self.p).double() / (1 - self.p)
+        return x * self.mask
+
+
+@pytest.mark.parametrize("model", SMALL)
+def test_output_and_gradient_are_those_of_the_published_order(model):
+    torch.manual_seed(0)
+    net = cli.compose("train", [f"model={model}"]).model.net
+    network, seen = build_network(**net, size=52, classes=2).double(), {}
+    for parent in [*network.modules()]:
+        for name, child in parent.named_children():
+            if isinstance(child, (nn.Dropout, nn.Dropout2d)):
+                setattr(parent, name, Masked(child.p, isinstance(child, nn.Dropout2d)))
+            if isinstance(child, nn.ReLU):
+                child.inplace = False
+    features = published(network, seen)
+    images = torch.randn(6, 3, 52, 52, dtype=torch.double, requires_grad=True)
+    weight = torch.randn(6, 2, dtype=torch.double)
+    found = []
+    for forward in (network.features, features):
+        logits = network.classifier(forward(images).flatten(1))
+        wanted = [images, *network.parameters()]
+        found.append([logits, *torch.autograd.grad((logits * weight).sum(), wanted)])
+    assert seen["pools"] == {"cnn2": 2, "cnn3": 3}.get(model, 6)
+    order = [type(layer) for layer in features]
+    assert all(
+        order[at - 1] in (nn.ReLU, Masked) for at, kind in enumerate(order) if kind is nn.MaxPool2d
+    )
+    for ours, theirs in zip(*found, strict=True):
+        assert torch.allclose(ours, theirs, rtol=1e-9, atol=1e-12)
+
+
 @pytest.mark.parametrize("model", SMALL)
 def test_one_step_lowers_the_loss_and_every_weight_moves(model):
     torch.manual_seed(0)
