@@ -10,7 +10,7 @@ PORT := 6006
 LOGDIR := runs/train
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo audit matrix train compare gradcam scorecard tensorboard test lint check-macos clean
+.PHONY: help setup demo audit matrix train compare gradcam scorecard tensorboard test lint check-macos bench keras clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -51,6 +51,13 @@ test: $(INSTALLED) ## Set up and run the whole test suite (ARGS="-k split" for a
 
 lint: $(INSTALLED) ## Check the code's style
 	$(BIN)/ruff check .
+
+bench: $(INSTALLED) ## Measure speed and memory, alone on the machine (ARGS="cnn6 growth" for a part)
+	$(BIN)/python benchmarks/speed/bench.py $(ARGS)
+
+keras: ## Make .venv-keras, which `make bench` measures cnn2 beside
+	python3 -m venv .venv-keras
+	.venv-keras/bin/python -m pip --disable-pip-version-check install --quiet "keras==3.*" "tensorflow-cpu>=2.18" pillow
 
 # -r constraints.txt asks for every pin, not only for those that detector needs. Two packages come
 # without wheels, and pip makes none for another platform, so they are made first (pure Python).

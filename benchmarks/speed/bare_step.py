@@ -1,0 +1,79 @@
+"""The limit: a network's training step on one batch that lies in memory, and nothing else.
+
+    python benchmarks/speed/bare_step.py cnn6 224 [BATCH]
+
+In each precision and memory format, in turn; on a GPU also compiled. Prints one line of JSON.
+"""
+
+import json
+import statistics
+import sys
+import time
+
+import torch
+from omegaconf import OmegaConf
+from torch import nn
+
+from detector import cli
+from detector.models.build import build_network
+from detector.run.hardware import choose_hardware
+from detector.run.heap import keep_freed_memory
+
+ROUNDS, STEPS, WARM_UP = 4, 4, 6
+
+
+def stepping(
+    name: str, size: int, batch: int, device: str, *, bf16: bool, last: bool, compiled: bool
+):
+    """A function that makes one training step and waits for it."""
+    cfg = cli.compose("train", [f"model={name}", "trainer.accelerator=cpu"])
+    settings = OmegaConf.to_container(cfg.model.net, resolve=True)
+    layout = torch.channels_last if last else torch.contiguous_format
+    network = build_network(**settings, size=size, classes=2).train()
+    network = network.to(device, memory_format=layout)
+    if compiled:
+        network.compile()
+    optimizer = torch.optim.Adam(network.parameters(), 1e-3, fused=device != "mps")
+    images = torch.randn(batch, 3, size, size, device=device).contiguous(memory_format=layout)
+    labels = torch.randint(0, 2, (batch,), device=device)
+
+    def step() -> None:
+        with torch.autocast(device, torch.bfloat16, enabled=bf16):
+            loss = nn.functional.cross_entropy(network(images).float(), labels)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    return step
+
+
+def main(name: str, size: int, batch: int = 32) -> None:
+    chosen = choose_hardware("auto", "auto")
+    device = {"gpu": "cuda"}.get(chosen.accelerator, chosen.accelerator)
+    keep_freed_memory(chosen.accelerator)
+    torch.manual_seed(0)
+    ways = {"float32": (False, False, False), "float32, channels_last": (False, True, False)}
+    if chosen.precision == "bf16-mixed":
+        ways |= {"bfloat16": (True, False, False), "bfloat16, channels_last": (True, True, False)}
+    if device == "cuda":
+        ways["bfloat16, channels_last, compiled"] = (True, True, True)
+    found = {}
+    for way, (bf16, last, compiled) in ways.items():
+        step = stepping(name, size, batch, device, bf16=bf16, last=last, compiled=compiled)
+        for _ in range(WARM_UP):
+            step()
+        taken = []
+        for _ in range(ROUNDS * STEPS):
+            begun = time.perf_counter()
+            step()
+            taken.append(time.perf_counter() - begun)
+        found[way] = batch / statistics.mean(taken)
+        del step
+    best = max(found, key=found.get)
+    print(json.dumps({"images_per_s": found[best], "way": best, "ways": found}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], *map(int, sys.argv[2:]))

@@ -1,0 +1,141 @@
+"""How fast is it, beside what a user would otherwise do, and beside the limit? `make bench`
+
+    python benchmarks/speed/bench.py [STAGE ...]
+
+Stages: cnn6, cnn2, growth, start, gpu; all where none is named. Each way runs in a process of its
+own, one after the other, round after round, so that a machine whose speed drifts slows all alike:
+the figures to read are the ratios. Nothing else should run beside it. Writes
+benchmarks/results.json, where stages that are not run stay as they were, and benchmarks/results.md.
+"""
+
+import datetime
+import json
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+from growth import growth
+from machine import machine
+from sets import faces
+from start import start
+from table import tables
+from watched import watched
+
+from detector.run.hardware import choose_hardware
+
+HERE = Path(__file__).parent
+RESULTS = HERE.parent / "results.json"
+KERAS = HERE.parents[1] / ".venv-keras/bin/python"
+ROUNDS, IMAGES = 3, 1000
+SIDES = {"cnn6": 224, "cnn2": 300}
+BATCHES = (32, 64, 128, 256)
+
+
+def training(name: str, folder: Path) -> dict:
+    """A small network's training in each way."""
+    pictures = str(faces(folder, IMAGES, 300))
+    ours = [
+        sys.executable, str(HERE / "training.py"), f"model={name}", "data=folder",
+        f"data.root={pictures}", "data.near_copies=false", "augment=light", "trainer.max_epochs=2",
+        f"paths.runs={folder}/runs", f"paths.cache={folder}/cache",
+    ]  # fmt: skip
+    bare = [sys.executable, str(HERE / "bare_step.py"), name, str(SIDES[name])]
+    ways = {
+        "plain PyTorch": [sys.executable, str(HERE / "plain_pytorch.py"), name, pictures],
+        "detector": ours,
+        "detector, float32": [*ours, "trainer.precision=32-true"],
+        "bare step": bare,
+    }
+    if choose_hardware("auto", "auto").precision == "32-true":
+        del ways["detector, float32"]
+    if name == "cnn2" and KERAS.exists():
+        ways["Keras on TensorFlow"] = [str(KERAS), str(HERE / "keras_cnn2.py"), pictures]
+    elif name == "cnn2":
+        print("Keras on TensorFlow: left out, as `make keras` has not made its environment")
+    watched([*ours, "trainer.limit_train_batches=2", "trainer.max_epochs=1"])  # index, pixels
+    rounds = []
+    for turn in range(ROUNDS):
+        found = {}
+        for way, command in ways.items():
+            seen = watched(command)
+            found[way] = seen.told | {"peak_mb": seen.peak_mb, "seconds": seen.seconds}
+            print(
+                f"{name}, round {turn + 1}, {way}: {found[way]['images_per_s']:.1f}/s", flush=True
+            )
+        plain32 = max(
+            rate for way, rate in found["bare step"]["ways"].items() if "float" in way[:5]
+        )
+        found["bare step, float32"] = {"images_per_s": plain32}
+        rounds.append(found)
+    return {"rounds": rounds, **summary(rounds)}
+
+
+def summary(rounds: list[dict]) -> dict:
+    """Medians over the rounds, and of ratios that were taken within a round."""
+    rates = {way: [one[way]["images_per_s"] for one in rounds] for way in rounds[0]}
+    ratios = {}
+    for way, over in (
+        ("detector", "plain PyTorch"), ("detector, float32", "plain PyTorch"),
+        ("detector", "Keras on TensorFlow"), ("detector", "bare step"),
+        ("detector, float32", "bare step, float32"),
+    ):  # fmt: skip
+        if way in rates and over in rates:
+            each = [a / b for a, b in zip(rates[way], rates[over], strict=True)]
+            ratios[f"{way} / {over}"] = {
+                "median": statistics.median(each), "low": min(each), "high": max(each)
+            }  # fmt: skip
+    return {
+        "images_per_s": {way: statistics.median(all_) for way, all_ in rates.items()},
+        "ratios": ratios,
+    }
+
+
+def gpu(folder: Path) -> dict | None:
+    """Training beside the bare step over batch sizes, where there is a GPU."""
+    if choose_hardware("auto", "auto").accelerator != "gpu":
+        print("gpu: there is none here")
+        return None
+    pictures, found = faces(folder, 4 * IMAGES, 300), []
+    for name in ("cnn6", "efficientnet_b0"):
+        for batch in BATCHES:
+            ours = [
+                sys.executable, str(HERE / "training.py"), f"model={name}", "data=folder",
+                f"data.root={pictures}", "data.near_copies=false", "augment=light",
+                f"data.batch_size={batch}", "trainer.max_epochs=6", "model.preprocess.size=224",
+                f"paths.runs={folder}/runs", f"paths.cache={folder}/cache",
+            ]  # fmt: skip
+            bare = watched([sys.executable, str(HERE / "bare_step.py"), name, "224", str(batch)])
+            found.append(
+                {"network": name, "batch": batch, "bare": bare.told, "detector": watched(ours).told}
+            )
+            print(json.dumps(found[-1]), flush=True)
+    return {"rows": found}
+
+
+STAGES = {
+    "cnn6": lambda folder: training("cnn6", folder),
+    "cnn2": lambda folder: training("cnn2", folder),
+    "growth": growth,
+    "start": start,
+    "gpu": gpu,
+}
+
+
+def main(names: list[str]) -> None:
+    if unknown := set(names) - set(STAGES):
+        raise SystemExit(f"no stage {', '.join(unknown)}: there are {', '.join(STAGES)}")
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    for name in names or STAGES:
+        with tempfile.TemporaryDirectory() as folder:
+            found = STAGES[name](Path(folder))
+        if found is not None:
+            day = datetime.date.today().isoformat()
+            results[name] = {"measured": day, "machine": machine(), **found}
+            RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+            (HERE.parent / "results.md").write_text(tables(results))
+    print(tables(results))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,94 @@
+"""results.json for a person."""
+
+TITLES = {
+    "cnn6": "cnn6, 224 px, batch 32",
+    "cnn2": "cnn2, 300 px, batch 32",
+    "growth": "Does it grow with the number of images?",
+    "start": "Until something happens",
+    "gpu": "On a GPU, 224 px",
+}
+
+
+def tables(results: dict) -> str:
+    """Markdown: a section for each stage, with what it was measured on."""
+    parts = [
+        "# Speed and memory",
+        "Printed by `make bench`; each round's figures are in results.json.",
+    ]
+    for name, title in TITLES.items():
+        if name in results:
+            one = results[name]
+            parts += [f"## {title}", _machine(one), SECTIONS[name](one)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _machine(one: dict) -> str:
+    of = one["machine"]
+    what = [of["processor"], f"{of['cores']} cores", f"{of['memory_gib']} GiB"]
+    what += [of["gpu"]] if of["gpu"] else []
+    what += [", ".join(of["instructions"]), of["system"]]
+    what += [f"{name} {number}" for name, number in of["versions"].items()]
+    return f"{one['measured']}: {'; '.join(what)}"
+
+
+def _rows(head: list[str], rows: list[list]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def _training(one: dict) -> str:
+    peaks = {
+        way: max((each[way].get("peak_mb") or 0 for each in one["rounds"]), default=0)
+        for way in one["images_per_s"]
+    }
+    validating = {
+        way: one["rounds"][0][way].get("validation_images_per_s") for way in one["images_per_s"]
+    }
+    rates = [
+        [way, f"{rate:.1f}", f"{validating[way]:.0f}" if validating[way] else "",
+         f"{peaks[way]:.0f}" if peaks[way] else ""]
+        for way, rate in one["images_per_s"].items()
+    ]  # fmt: skip
+    ratios = [
+        [name, f"{of['median']:.2f}", f"{of['low']:.2f} to {of['high']:.2f}"]
+        for name, of in one["ratios"].items()
+    ]
+    head = ["way", "training, images/s", "validation, images/s", "peak memory, MB"]
+    return _rows(head, rates) + "\n\n" + _rows(["ratio", "median", "over the rounds"], ratios)
+
+
+def _growth(one: dict) -> str:
+    kinds = ("index", "index, near copies")
+    rows = [
+        [row["files"], *(f"{row[k]:.1f} ({1000 * row[k] / row['files']:.2f})" for k in kinds),
+         f"{row['peak_anonymous_mb']:.0f}" if row["peak_anonymous_mb"] else ""]
+        for row in one["rows"]
+    ]  # fmt: skip
+    head = [
+        "files", "index, s (per 1000)", "with the search for near copies",
+        "anonymous memory of an epoch of cnn3 at 64 px, MB",
+    ]  # fmt: skip
+    return _rows(head, rows)
+
+
+def _start(one: dict) -> str:
+    rows = [
+        ["`--help`", f"{one['help_s']:.2f} s"],
+        ["importing the libraries of a training", f"{one['imports_s']:.2f} s"],
+        ["until the end of the first training step", f"{one['first_step_s']:.2f} s"],
+        ["as a multiple of the imports", f"{one['first_step / imports']:.2f}"],
+        ["`make demo` after installation, its faces made anew", f"{one['demo_s']:.0f} s"],
+    ]
+    return _rows(["what", "how long"], rows)
+
+
+def _gpu(one: dict) -> str:
+    rows = []
+    for row in one["rows"]:
+        ours, bare = row["detector"]["images_per_s"], row["bare"]["images_per_s"]
+        rows.append([row["network"], row["batch"], f"{ours:.0f}", f"{bare:.0f}", row["bare"]["way"],
+                     f"{ours / bare:.2f}"])  # fmt: skip
+    return _rows(["network", "batch", "images/s", "bare step", "its way", "ratio"], rows)
+
+
+SECTIONS = {"cnn6": _training, "cnn2": _training, "growth": _growth, "start": _start, "gpu": _gpu}
