@@ -44,11 +44,13 @@ def same(one, two) -> bool:
     ],
     ids=lambda given: given[0],
 )
-def test_mirror_images_on_the_device_change_no_weight(tiny, faces, edited, given):  # noqa: F811
+def test_mirror_images_on_the_device_change_no_weight(tiny, faces, edited, given, tmp_path):  # noqa: F811
     root = faces if "data.fakes=self_blended" in given else edited if given is PARTS else None
     where = {} if root is None else {"root": root}
     settings = (FLIP, "trainer.max_epochs=1", *given)
-    here, there = (fitted(tiny(*settings, place, **where)) for place in (HERE, THERE))
+    here = fitted(tiny(*settings, HERE, **where))
+    # Else it would be given the embeddings that the first one made.
+    there = fitted(tiny(*settings, THERE, f"paths.cache={tmp_path}/other", **where))
     assert same(here, there)
 
 
@@ -93,9 +95,14 @@ def test_where_pictures_are_augmented_is_fixed_in_a_training(tiny):
     plain = Session(tiny("augment=light", "trainer.max_epochs=1"))
     plain.fit()  # as before there was a choice: what says nothing is auto
     stored = torch.load(plain.last, weights_only=True)
-    assert stored["detector"]["settings"].pop("augment.device") == "auto"
-    torch.save(stored, plain.last)
-    Session(tiny("augment=light", f"ckpt_path={plain.last}"))
+    assert stored["detector"]["settings"].pop("augment.device") is False
+    for checkpoint in (None, stored):
+        if checkpoint:
+            torch.save(checkpoint, plain.last)
+        for same_place in ((), (HERE,)):
+            Session(tiny("augment=light", *same_place, f"ckpt_path={plain.last}"))
+        with pytest.raises(UserError, match=r"augment\.device=True.* was trained with False"):
+            Session(tiny("augment=light", THERE, f"ckpt_path={plain.last}"))
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ def test_losses_are_those_of_before(model):
     assert losses(model) == expected, says
 
 
-def test_a_tenth_less_learnt_would_be_seen():
-    other = zip(losses("cnn6_plain", 0.9 * LR), REFERENCE["losses"]["cnn6_plain"], strict=True)
+@pytest.mark.parametrize("model", MODELS)
+def test_a_tenth_less_learnt_would_be_seen(model):
+    other = zip(losses(model, 0.9 * LR), REFERENCE["losses"][model], strict=True)
     assert max(abs(a - b) for a, b in other) > 2 * REFERENCE["tolerance"]

@@ -1,8 +1,9 @@
 """The limit: a network's training step on one batch that lies in memory, and nothing else.
 
-    python benchmarks/speed/bare_step.py cnn6 224 [BATCH]
+    python benchmarks/speed/bare_step.py cnn6 224 [BATCH] [cpu|cuda|mps]
 
-In each precision and memory format, in turn; on a GPU also compiled. Prints one line of JSON.
+In each precision and memory format, in turn; on a GPU also with cuDNN's choice by trial, and
+compiled. Prints one line of JSON.
 """
 
 import json
@@ -20,12 +21,13 @@ from detector.run.hardware import choose_hardware
 from detector.run.heap import keep_freed_memory
 
 ROUNDS, STEPS, WARM_UP = 4, 4, 6
+WAIT = {"cpu": lambda: None, "cuda": torch.cuda.synchronize, "mps": torch.mps.synchronize}
 
 
 def stepping(
     name: str, size: int, batch: int, device: str, *, bf16: bool, last: bool, compiled: bool
 ):
-    """A function that makes one training step and waits for it."""
+    """A function that makes one training step."""
     cfg = cli.compose("train", [f"model={name}", "trainer.accelerator=cpu"])
     settings = OmegaConf.to_container(cfg.model.net, resolve=True)
     layout = torch.channels_last if last else torch.contiguous_format
@@ -43,32 +45,36 @@ def stepping(
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        if device == "cuda":
-            torch.cuda.synchronize()
 
     return step
 
 
-def main(name: str, size: int, batch: int = 32) -> None:
-    chosen = choose_hardware("auto", "auto")
-    device = {"gpu": "cuda"}.get(chosen.accelerator, chosen.accelerator)
+def main(name: str, size: str, batch: str = "32", device: str = "cpu") -> None:
+    chosen = choose_hardware({"cuda": "gpu"}.get(device, device), "auto")
+    size, batch = int(size), int(batch)
     keep_freed_memory(chosen.accelerator)
     torch.manual_seed(0)
     ways = {"float32": (False, False, False), "float32, channels_last": (False, True, False)}
     if chosen.precision == "bf16-mixed":
         ways |= {"bfloat16": (True, False, False), "bfloat16, channels_last": (True, True, False)}
     if device == "cuda":
+        ways["bfloat16, channels_last, by trial"] = (True, True, False)
         ways["bfloat16, channels_last, compiled"] = (True, True, True)
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     found = {}
     for way, (bf16, last, compiled) in ways.items():
+        torch.backends.cudnn.benchmark = "trial" in way
         step = stepping(name, size, batch, device, bf16=bf16, last=last, compiled=compiled)
         for _ in range(WARM_UP):
             step()
         taken = []
-        for _ in range(ROUNDS * STEPS):
+        for _ in range(ROUNDS):
+            WAIT[device]()
             begun = time.perf_counter()
-            step()
-            taken.append(time.perf_counter() - begun)
+            for _ in range(STEPS):  # the next is launched while one is computed, as in a training
+                step()
+            WAIT[device]()
+            taken.append((time.perf_counter() - begun) / STEPS)
         found[way] = batch / statistics.mean(taken)
         del step
     best = max(found, key=found.get)
@@ -76,4 +82,4 @@ def main(name: str, size: int, batch: int = 32) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], *map(int, sys.argv[2:]))
+    main(*sys.argv[1:])

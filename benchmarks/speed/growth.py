@@ -34,7 +34,8 @@ def growth(folder: Path) -> dict:
         for kind, near in (("index", "false"), ("index, near copies", "true")):
             place = f"paths.cache={folder}/{kind.replace(', ', '-').replace(' ', '-')}-{n}"
             command = [sys.executable, "-c", INDEX, *common, place, f"data.near_copies={near}"]
-            row[kind] = watched(command).told["seconds"]
+            seen = watched(command)
+            row[kind], row[f"{kind}, MB"] = seen.told["seconds"], seen.peak_anonymous_mb
         seen = watched(
             [
                 sys.executable,

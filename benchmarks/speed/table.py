@@ -60,15 +60,29 @@ def _training(one: dict) -> str:
 def _growth(one: dict) -> str:
     kinds = ("index", "index, near copies")
     rows = [
-        [row["files"], *(f"{row[k]:.1f} ({1000 * row[k] / row['files']:.2f})" for k in kinds),
-         f"{row['peak_anonymous_mb']:.0f}" if row["peak_anonymous_mb"] else ""]
+        [row["files"], *(_index(row, kind) for kind in kinds), _megabytes(row["peak_anonymous_mb"])]
         for row in one["rows"]
-    ]  # fmt: skip
+    ]
     head = [
-        "files", "index, s (per 1000)", "with the search for near copies",
+        "files", "index, s (anonymous memory, MB)", "with the search for near copies",
         "anonymous memory of an epoch of cnn3 at 64 px, MB",
     ]  # fmt: skip
-    return _rows(head, rows)
+    first, last = one["rows"][0], one["rows"][-1]
+    more = (last["files"] - first["files"]) / 1000
+    slopes = ["from the first to the last, for 1000 files"]
+    slopes += [f"{(last[k] - first[k]) / more:.2f} s" for k in kinds]
+    slopes.append(
+        f"{((last['peak_anonymous_mb'] or 0) - (first['peak_anonymous_mb'] or 0)) / more:+.1f}"
+    )
+    return _rows(head, [*rows, slopes])
+
+
+def _index(row: dict, kind: str) -> str:
+    return f"{row[kind]:.1f} ({_megabytes(row[f'{kind}, MB'])})"
+
+
+def _megabytes(value: float | None) -> str:
+    return "" if value is None else f"{value:.0f}"
 
 
 def _start(one: dict) -> str:

@@ -12,11 +12,19 @@ import sys
 import time
 
 import lightning as L
+import torch
 
 from detector import cli
 from detector.run.session import Session
 
 WARM_UP = 10
+
+
+def now() -> float:
+    """Seconds, once the device has done what it was given."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 class Clock(L.Callback):
@@ -28,27 +36,28 @@ class Clock(L.Callback):
         self.first_step = None
 
     def on_train_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        self.begun = time.perf_counter()
+        self.begun = now()
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
         self.steps += 1
         if self.steps == 1:
+            now()
             self.first_step = time.time()
         if self.steps == WARM_UP:
-            self.begun = time.perf_counter()
+            self.begun = now()
         elif self.steps > WARM_UP:
             self.images += len(batch[1])
 
     def on_validation_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        now = time.perf_counter()
-        self.seconds += now - self.begun
-        self.begun = now
+        ended = now()
+        self.seconds += ended - self.begun
+        self.begun = ended
 
     def on_validation_batch_end(self, trainer, module, outputs, batch, *_) -> None:
         self.validated += len(batch[1])
 
     def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        self.validating += time.perf_counter() - self.begun
+        self.validating += now() - self.begun
 
 
 def main(arguments: list[str]) -> None:

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-EVERY = 0.5  # seconds; each look costs milliseconds for each gigabyte
+EVERY = 1.0  # seconds; each look costs milliseconds for each gigabyte
 
 
 @dataclass
@@ -20,7 +20,8 @@ class Watched:
         seconds: Wall time.
         peak_mb: Most memory of it and its children together, shared pages counted once (PSS);
             None where the system does not tell.
-        peak_anonymous_mb: As `peak_mb`, without the pages of files, which can be given back.
+        peak_anonymous_mb: As `peak_mb`, without the pages of files, which can be given back; what
+            processes share with one another counts.
         started: Time of its start, in seconds since 1970.
     """
 
@@ -53,10 +54,12 @@ def watched(command: list[str], **environment: str) -> Watched:
 
         watcher = threading.Thread(target=watch)
         watcher.start()
-        printed = process.communicate()[0]
+        try:
+            printed = process.communicate()[0]
+        finally:
+            ended.set()
+            watcher.join()
         seconds = time.perf_counter() - begun
-        ended.set()
-        watcher.join()
     if process.returncode:
         raise SystemExit(f"failed: {' '.join(command)}")
     peak, anonymous = (max((one[k] for one in peaks), default=0) or None for k in (0, 1))
@@ -79,5 +82,5 @@ def memory(pid: int) -> tuple[float, float]:
             name: rest.split()[0] for name, _, rest in (line.partition(":") for line in lines[1:])
         }
         total += int(rows["Pss"]) / 1024
-        anonymous += int(rows.get("Pss_Anon", 0)) / 1024
+        anonymous += (int(rows.get("Pss_Anon", 0)) + int(rows.get("Pss_Shmem", 0))) / 1024
     return total, anonymous

@@ -53,9 +53,13 @@ def test_full_batches_of_training_alone_go_through_it_and_the_training_is_the_sa
     assert set(shapes) == {(16, 3, 32, 32)} and len(shapes) == 3 + 1 + 3
     # Heatmaps had the network to hook into.
     assert (session.folder / "heatmaps" / "epoch-001.png").exists()
+    whole = Session(tiny(*settings, "trainer.compile=true"))
+    whole.fit()
+    assert len(shapes) == 7 + 6
+    assert all(torch.equal(value, weights(session)[key]) for key, value in weights(whole).items())
     plain = Session(tiny(*settings, "trainer.compile=false"))
     plain.fit()
-    assert len(shapes) == 7 and weights(session).keys() == weights(plain).keys()
+    assert len(shapes) == 13 and weights(session).keys() == weights(plain).keys()
     for key, value in weights(plain).items():
         assert torch.allclose(value, weights(session)[key], atol=1e-5), key
 
@@ -66,7 +70,7 @@ def test_code_of_the_compiler_gives_the_networks_gradients():
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten())
     network.append(nn.Linear(4 * 14 * 14, 2))
     images = torch.randn(4, 3, 16, 16)
-    quick, gradients = Compiled(network), []
+    quick, gradients = Compiled(network, 4), []
     for answer in (network, quick):
         network.zero_grad()
         answer(images).square().sum().backward()
@@ -76,30 +80,62 @@ def test_code_of_the_compiler_gives_the_networks_gradients():
     assert network._compiled_call_impl is None and not list(quick.network.named_buffers())[3:]
 
 
-def test_smaller_batches_are_not_compiled_for(shapes, traced):
-    quick = Compiled(nn.Flatten())
+def test_other_batches_are_not_compiled_for(shapes, traced):
+    quick = Compiled(nn.Flatten(), 4)
     for n in (3, 4, 2, 4, 3):
         assert torch.equal(quick(torch.ones(n, 1, 2)), torch.ones(n, 2))
-    assert [shape[0] for shape in shapes] == [3, 4, 4]
+    assert [shape[0] for shape in shapes] == [4, 4]
+
+
+def test_what_nobody_asked_to_compile_trains_as_it_is(monkeypatch, caplog):
+    def broken(graph, inputs):
+        raise ValueError("no Python.h")
+
+    monkeypatch.setattr(compiled, "BACKEND", broken)
+    quick = Compiled(nn.Flatten(), 4, needed=False)
+    for _ in range(2):
+        assert torch.equal(quick(torch.ones(4, 1, 2)), torch.ones(4, 2))
+    told = [one.message for one in caplog.records if "no Python.h" in one.message]
+    assert len(told) == 1 and "\n" not in told[0]
+
+
+def test_depthwise_networks_can_be_compiled(traced):
+    """On a CPU they have gradients of their own in bfloat16."""
+    from detector.models.build import build_network
+    from detector.models.depthwise import QuickDepthwise
+
+    torch.manual_seed(0)
+    network = build_network("tf_efficientnet_lite0", size=64, classes=2, pretrained=False).train()
+    for module in network.modules():  # whose draws differ between the two
+        if isinstance(module, nn.Dropout) or type(module).__name__ == "DropPath":
+            module.eval()
+    images, gradients = torch.randn(4, 3, 64, 64), []
+    for answer in (network, Compiled(network, 4)):
+        network.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16), QuickDepthwise():
+            answer(images).float().square().sum().backward()
+        gradients.append(torch.cat([one.grad.flatten() for one in network.parameters()]))
+    likeness = torch.nn.functional.cosine_similarity(*gradients, dim=0)
+    assert likeness > 0.95
 
 
 def test_it_is_for_gpus_unless_asked_for(monkeypatch):
     network = nn.Flatten()
     for setting, accelerator in (("auto", "cpu"), ("auto", "mps"), (False, "gpu")):
-        assert choose_compiled(setting, network, accelerator) is None
+        assert choose_compiled(setting, network, accelerator, 4) is None
     with pytest.raises(UserError, match=r"trainer\.compile=true: PyTorch's compiler for MPS"):
-        choose_compiled(True, network, "mps")
+        choose_compiled(True, network, "mps", 4)
     monkeypatch.setattr(compiled.shutil, "which", lambda name: None)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
-    assert choose_compiled("auto", network, "gpu") is None
+    assert choose_compiled("auto", network, "gpu", 4) is None
     with pytest.raises(UserError, match=r"trainer\.compile=true: no C\+\+ compiler") as caught:
-        choose_compiled(True, network, "cpu")
+        choose_compiled(True, network, "cpu", 4)
     assert "\n" not in str(caught.value)
     monkeypatch.undo()
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (6, 1))
     monkeypatch.setattr(compiled.importlib.util, "find_spec", lambda name: name)
     with pytest.raises(UserError, match="older than triton knows"):
-        choose_compiled(True, network, "gpu")
+        choose_compiled(True, network, "gpu", 4)
 
 
 def test_what_fails_to_compile_is_said_in_one_line(tiny, monkeypatch):

@@ -173,6 +173,10 @@ def class_weights(setting: str | Sequence | None, labels: np.ndarray) -> tuple[f
     raise UserError(f"class_weights={setting}: give null, balanced, or two numbers above 0")
 
 
+# Checkpoints hold what `auto` came to, and the loader was the only place at first.
+FIRST = ADDED | {"augment.device": False}
+
+
 def fixed_settings(cfg: DictConfig) -> dict[str, object]:
     """Settings that must not change within one training, flat, as plain data."""
     plain = OmegaConf.to_container(cfg, resolve=True)
@@ -213,7 +217,7 @@ def check_resume(checkpoint: dict, card: dict, path: Path, max_epochs: int) -> N
             )
     before, now = theirs.get("settings", {}), card["settings"]
     for key in sorted((set(before) | set(now)) - set(RETIRED)):
-        if (then := before.get(key, ADDED.get(key))) != now.get(key):
+        if (then := before.get(key, FIRST.get(key))) != now.get(key):
             raise UserError(
                 f"{key}={now.get(key)}, but ckpt_path={path} was trained with {then}:"
                 " a training goes on as it began; leave out ckpt_path to start another"

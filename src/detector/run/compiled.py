@@ -17,7 +17,7 @@ BACKEND = "inductor"
 
 
 class Compiled:
-    """A network, compiled for the shape of the largest batch so far.
+    """A network, compiled for full batches.
 
     It is not compiled in place: validation, heatmaps with their hooks, averages of weights and
     checkpoints have the network as it was, whose weights this one shares.
@@ -28,29 +28,43 @@ class Compiled:
 
     Args:
         network: In training mode when this is called.
+        batch_size: Images of a full batch.
+        needed: Whether a network that cannot be compiled is an error; else it trains as it is.
     """
 
-    def __init__(self, network: nn.Module) -> None:
-        self.network = network
+    def __init__(self, network: nn.Module, batch_size: int, *, needed: bool = True) -> None:
+        self.network, self.batch_size, self.needed = network, batch_size, needed
+        torch._dynamo.reset()  # trainings before this one in the process have used up its caches
         self.compiled = torch.compile(network, dynamic=False, backend=BACKEND)
-        self.shape = torch.Size([0])
+        self.began = False
 
     def __call__(self, images: Tensor) -> Tensor:
-        if len(images) > self.shape[0]:
-            self.shape = images.shape
-            log.info(
-                "compiling the network for batches of %d images, in the first step", len(images)
-            )
-        return (self.compiled if images.shape == self.shape else self.network)(images)
+        if self.compiled is None or len(images) != self.batch_size:
+            return self.network(images)
+        if not self.began:
+            log.info("compiling the network for batches of %d images, in this step", len(images))
+        try:
+            answer = self.compiled(images)
+        except RuntimeError as error:
+            if self.needed or self.began or not failed_to_compile(error):
+                raise
+            log.warning("%s: it trains as it is", in_one_line(error))
+            self.compiled = None
+            return self.network(images)
+        self.began = True
+        return answer
 
 
-def choose_compiled(setting: bool | str, network: nn.Module, accelerator: str) -> Compiled | None:
+def choose_compiled(
+    setting: bool | str, network: nn.Module, accelerator: str, batch_size: int
+) -> Compiled | None:
     """What `trainer.compile` asks for; None for the network as it is.
 
     Args:
         setting: True, False, or `auto`: on a GPU, where it saves trips to memory.
         network: To be trained; it stays as it is.
         accelerator: `cpu`, `mps` or `gpu`, as Lightning names them.
+        batch_size: Images of a full batch of this process.
 
     Raises:
         UserError: True is given, and this machine cannot.
@@ -62,7 +76,7 @@ def choose_compiled(setting: bool | str, network: nn.Module, accelerator: str) -
         raise UserError(f"trainer.compile=true: {lacks}; trainer.compile=false")
     if lacks:
         log.info("network not compiled: %s", lacks)
-    return None if lacks else Compiled(network)
+    return None if lacks else Compiled(network, batch_size, needed=setting is True)
 
 
 def _lacking(accelerator: str) -> str | None:

@@ -139,6 +139,7 @@ class Session:
         weights = class_weights(cfg.class_weights, trained)
         card = make_card(network_args, self.preprocess, index.class_names, index.name, part_names)
         card["split"], card["settings"] = self.faces.digest(), fixed_settings(cfg)
+        card["settings"]["augment.device"] = self.data.on_device is not None
         if not cfg.ckpt_path:
             warn_of_the_beginning(card, theirs, self.weights, cfg.model.freeze)
         self.module = DetectorModule(
@@ -155,7 +156,12 @@ class Session:
             part_weight=cfg.loss.parts if cfg.model.parts else None,
             share=share_of_loss(ranks, weights),
             stream=() if ranks.world == 1 else (ranks.rank,),
-            compiled=choose_compiled(cfg.trainer.compile, network, self.hardware.accelerator),
+            compiled=choose_compiled(
+                cfg.trainer.compile,
+                network,
+                self.hardware.accelerator,
+                cfg.data.batch_size // ranks.world,
+            ),
         )
         groups = parameter_groups(network, cfg.optimizer)
         self.resume, self.resume_step = self._resume(card, groups)
