@@ -114,7 +114,8 @@ class DetectorModule(L.LightningModule):
 
     def scaled(self, images: Tensor) -> Tensor:
         """What the network is fed, float32, of uint8 images (N, 3, S, S)."""
-        scaled = (images.float() / 255 - self.mean) / self.std
+        # In place: each of these is bound by memory. A copy, as mixed images are floats already.
+        scaled = images.to(torch.float32, copy=True).div_(255).sub_(self.mean).div_(self.std)
         return scaled.contiguous(memory_format=self.memory_format)
 
     def on_train_batch_start(self, batch: tuple, batch_idx: int) -> None:

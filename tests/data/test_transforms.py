@@ -6,6 +6,7 @@ import torch
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torchvision.transforms import v2
 
 from detector import cli
 from detector.data.transforms import Augment
@@ -104,3 +105,19 @@ def test_flip_mirrors_about_half():
 def test_bad_steps_are_named(step):
     with pytest.raises(UserError, match=r"augment\.steps"):
         Augment([step], 40, 0)
+
+
+@given(st.integers(0, 2**31), st.booleans(), st.tuples(*[st.floats(0, 1.5)] * 3))
+def test_jitter_is_torchvisions_to_the_bit(seed, lines, strengths):
+    generator = torch.Generator().manual_seed(seed)
+    image = torch.randint(0, 256, (3, 31, 47), dtype=torch.uint8, generator=generator)
+    if lines:  # the planes interleaved, as decoded pictures have them
+        image = image.permute(1, 2, 0).contiguous().permute(2, 0, 1)
+    names = ("brightness", "contrast", "saturation")
+    chain = Augment([{"step": "jitter", **dict(zip(names, strengths, strict=True))}], 32, 0)
+    before = image.clone()
+    torch.manual_seed(seed)
+    expected = v2.ColorJitter(*strengths)(image)
+    torch.manual_seed(seed)
+    assert torch.equal(chain.transforms[0](image), expected)
+    assert torch.equal(image, before)
