@@ -105,7 +105,7 @@ def test_depthwise_networks_can_be_compiled(traced):
     from detector.models.depthwise import QuickDepthwise
 
     torch.manual_seed(0)
-    network = build_network("tf_efficientnet_lite0", size=64, classes=2, pretrained=False).train()
+    network = build_network("tf_efficientnet_lite0", size=64, classes=2).train()
     for module in network.modules():  # whose draws differ between the two
         if isinstance(module, nn.Dropout) or type(module).__name__ == "DropPath":
             module.eval()
