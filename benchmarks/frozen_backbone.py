@@ -18,7 +18,7 @@ import torch
 from detector import cli
 from detector.run.session import Session
 
-EPOCHS = 6
+EPOCHS = 12
 ALIKE = [
     "model=lite0", "model.freeze=backbone", "augment=light", f"trainer.max_epochs={EPOCHS}",
     "heatmaps.every=0", "progress=none",
