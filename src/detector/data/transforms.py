@@ -72,7 +72,7 @@ def _crop(size: int, *, scale: float) -> v2.Transform:
 
 
 class _Jitter(v2.ColorJitter):
-    """torchvision's, to the bit, in two thirds of the time: in float32 from first to last.
+    """torchvision's, to the bit, in half the time (`benchmarks/jitter.py`): in float32 throughout.
 
     Between steps torchvision goes back to uint8, which cuts off what lies behind the point; here
     that is a rounding in place. Hue, which costs six times as much, is left out.
