@@ -70,7 +70,7 @@ check-macos: $(INSTALLED) ## Show that the pins resolve on macOS 14 on arm64 (dr
 	    $(BIN)/python .ci/pip_as_macos.py $$version --disable-pip-version-check install --dry-run \
 	        --target "$$dir/none" --python-version $$version --platform macosx_14_0_arm64 \
 	        --only-binary=:all: --find-links "$$dir" \
-	        -r constraints.txt -c constraints.txt '.[test,pretrained]' > "$$dir/log" 2>&1 && \
+	        -r constraints.txt -c constraints.txt '.[test,pretrained,page,export]' > "$$dir/log" 2>&1 && \
 	    awk -v v=$$version '/^Would install/ { n = NF - 2; \
 	        print "macOS arm64, Python " v ": " n " packages resolve" } END { exit !n }' "$$dir/log" || \
 	    { cat "$$dir/log"; exit 1; }; \
