@@ -25,9 +25,9 @@ from detector.rules import (
     whole,
 )
 from detector.rules import text as text_rule
+from detector.run.bars import KINDS
 from detector.run.hardware import ACCELERATORS, PRECISIONS
 from detector.run.optim import OPTIMIZERS, SCHEDULES
-from detector.run.bars import KINDS
 
 MONITORS = tuple(f"{p}/{m}" for p in ("val", "train") for m in ("auroc", "accuracy", "loss"))
 
