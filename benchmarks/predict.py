@@ -30,7 +30,7 @@ from detector.models.build import build_network
 from detector.predictor import Predictor, make_card
 from detector.run.heap import keep_freed_memory
 
-SIZE, FACES, LINKS = 300, 64, 6
+SIZE, INPUT, FACES, LINKS = 300, 224, 64, 6
 ROUNDS = 5
 NETWORKS = ("cnn6", "mobilenetv2", "lite0")
 
@@ -50,10 +50,10 @@ def pictures(folder: Path) -> Path:
 
 def checkpoint(path: Path, model: str) -> Path:
     """A network of conf/model with random weights, which are as fast as any."""
-    cfg = OmegaConf.to_container(cli.compose("train", [f"model={model}", "data=folder",
-                                                       "data.root=x"]).model)  # fmt: skip
-    settings = {"max_pixels": 50_000_000, **cfg["preprocess"]}
-    preprocess = Preprocess.from_dict(settings)
+    composed = cli.compose("train", [f"model={model}", "data=folder", "data.root=x"])
+    cfg = OmegaConf.to_container(composed.model)
+    half = (0.5,) * 3
+    preprocess = Preprocess(INPUT, "crop", "bilinear", half, half, 50_000_000)
     network = build_network(**cfg["net"], size=preprocess.size, classes=2)
     card = make_card(cfg["net"], preprocess, ("fake", "real"), "none")
     torch.save({"state_dict": network.state_dict(), "detector": card}, path)
