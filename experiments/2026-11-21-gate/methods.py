@@ -1,4 +1,4 @@
-"""Table of ways to build the gate: python methods.py RUNS, after collect.py, which left features there.
+"""Table of ways to build a gate: python methods.py RUNS, after collect.py, which leaves features.
 
 Each way gets the limit of `Gate`: that of cross-fitted distances at alpha = .05.
 """
@@ -104,7 +104,9 @@ def main(runs: Path) -> None:
         print(f"\n| {file.stem} | {' | '.join(arrays)} |\n|{' --- |' * (len(arrays) + 1)}")
         for name, fit in WAYS.items():
             refuses = limited(fit, own, groups)
-            cells = [f"{refuses(_unit(of.astype(np.float64))).mean():.3f}" for of in arrays.values()]
+            cells = [
+                f"{refuses(_unit(of.astype(np.float64))).mean():.3f}" for of in arrays.values()
+            ]
             print(f"| {name} | {' | '.join(cells)} |")
 
 
