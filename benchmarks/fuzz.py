@@ -274,7 +274,14 @@ class Watched:
         self._pipe.recv()
 
     def predict(self, path: str, limit: float = LIMIT) -> tuple[str, str]:
-        """What becomes of a file, in one word, and what was said."""
+        """What becomes of a file, in one word, and what was said.
+
+        It hangs if it does so twice: the whole machine may have been stopped the first time.
+        """
+        found = self._predict(path, limit)
+        return self._predict(path, limit) if found[0] == HUNG else found
+
+    def _predict(self, path: str, limit: float) -> tuple[str, str]:
         if self._process is None:
             self._start()
         try:

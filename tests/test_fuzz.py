@@ -1,4 +1,4 @@
-"""A small share of the damaged files of benchmarks/fuzz.py, and that the script sees what is wrong."""
+"""A small share of the damaged files of benchmarks/fuzz.py; and it sees what is wrong."""
 
 import importlib
 import os

@@ -56,3 +56,10 @@ def test_the_network_stays_as_it_is():
     with pytest.raises(RuntimeError):
         features_and_logits(network, images(32)[:, :2])
     assert len(last_layer(network)._forward_pre_hooks) == hooks
+
+
+def test_networks_without_a_known_head_answer_without_features():
+    plain = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 2)).eval()
+    with torch.no_grad():
+        features, logits = features_and_logits(plain, images(32))
+        assert features is None and torch.equal(logits, plain(images(32)))

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import json
+import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -102,10 +103,12 @@ class Table:
 
 def as_plain(one: Prediction, score_name: str) -> dict:
     """An answer as JSON has it, without its arrays."""
+    far = one.unlikeness
+    far = far if far is not None and math.isfinite(far) else None  # JSON has no infinity
     plain = {
         "path": one.path, score_name: one.p_fake, "verdict": one.verdict, "error": one.error,
         "reason": one.reason, "face": one.face, "box": one.box and list(one.box),
-        "warnings": list(one.warnings), "threshold": one.threshold, "unlikeness": one.unlikeness,
+        "warnings": list(one.warnings), "threshold": one.threshold, "unlikeness": far,
     }  # fmt: skip
     for name in ("parts", "regions"):
         if (found := getattr(one, name)) is not None:
