@@ -68,7 +68,9 @@ def _card(model: memoryview) -> dict:
         if number in (_MODEL["function"], _MODEL["training"]):
             raise UserError("it brings operators or a training of its own, which is refused")
         if number == _MODEL["opset_import"]:
-            _check_domain(value, 1)
+            for inner, name in _fields(_message(value)):
+                if inner == 1:
+                    _check_domain(name)
         elif number == _MODEL["graph"]:
             graphs += 1
             _check_graph(_message(value))
