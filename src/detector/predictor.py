@@ -12,14 +12,21 @@ import numpy as np
 
 from detector.errors import UserError
 from detector.evaluation.calibration import probabilities
+from detector.predicting.answer import answer_all
 from detector.predicting.backend import Backend
 from detector.predicting.card import CARD_FORMAT, CLASSES, Card, make_card
 from detector.predicting.checkpoint import read_checkpoint
 from detector.predicting.find import ONNX, RELEASE, find_weights
+from detector.predicting.look import look
+from detector.predicting.pixels import is_path, is_picture
 from detector.predicting.prediction import Prediction
+from detector.predicting.sources import Sources, is_folder
+from detector.predicting.stream import stream
 
 if TYPE_CHECKING:
     import torch
+
+    from detector.explain.cam import Explainer
 
 __all__ = ["CARD_FORMAT", "Prediction", "Predictor", "make_card", "read_checkpoint"]
 
@@ -56,6 +63,7 @@ class Predictor:
 
             backend = TorchBackend(card, checkpoint["state_dict"], source, device)
         self.backend = backend
+        self._explainers: dict[str, Explainer] = {}
 
     @classmethod
     def load(cls, what: Path | str, device: str = "cpu") -> "Predictor":
@@ -165,11 +173,12 @@ class Predictor:
 
         Args:
             source: One picture (path, bytes, PIL image, uint8 array (H, W, 3)), a folder, or a
-                list or other iterable of pictures.
+                list or other iterable of pictures and folders.
             heatmap: A method of `detector.explain.cam`, such as `gradcam`; None for no maps.
-            regions: Also say how much of the map lies in which region of the face.
+            regions: Also say how much of the map lies in which region of the face; without
+                `heatmap` the map is `gradcam`'s.
             batch_size: Pictures that go through the network at once.
-            progress: Called with the pictures done, and how many there are or None.
+            progress: Called with the pictures done of several, and how many there are or None.
 
         Returns:
             Of one picture its answer; of several an iterator of answers in their order, which
@@ -177,9 +186,47 @@ class Predictor:
             answer with an error.
 
         Raises:
-            UserError: The one picture cannot be read.
+            UserError: The one picture cannot be read; or the method is unknown; or heatmaps are
+                asked of an exported file.
         """
-        raise NotImplementedError
+        if batch_size < 1:
+            raise UserError(f"batch_size={batch_size}: give a whole number of at least 1")
+        heatmap = heatmap or ("gradcam" if regions else None)
+        explainer = None if heatmap is None else self._explainer(heatmap)
+        if is_path(source) and is_folder(source):
+            source = [source]
+        elif is_picture(source):
+            return self._one(source, explainer, regions, batch_size)
+        if not isinstance(source, Iterable):
+            raise UserError(f"a {type(source).__name__} is neither a picture nor a list of them")
+        return stream(
+            self, Sources(source), explainer=explainer, regions=regions, batch_size=batch_size,
+            progress=progress,
+        )  # fmt: skip
+
+    def _one(
+        self, source: object, explainer: "Explainer | None", regions: bool, batch_size: int
+    ) -> Prediction:
+        try:
+            looked = look(source, self.preprocess, regions)
+            (answer,) = answer_all(self, [looked], explainer, batch_size)
+            if answer.error:
+                raise UserError(answer.error)
+        except UserError as error:
+            if is_path(source):
+                raise type(error)(f"{source}: {error}") from error
+            raise
+        return answer
+
+    def _explainer(self, method: str) -> "Explainer":
+        """Kept, as each looks for its layer first."""
+        from detector.explain.cam import Explainer
+
+        network = self.network
+        known = self._explainers.get(method)
+        if known is None or known.network is not network:
+            known = self._explainers[method] = Explainer(network, method)
+        return known
 
     def scores(
         self, images: Iterable[np.ndarray], batch_size: int = 32, *, bf16: bool = False

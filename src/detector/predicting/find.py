@@ -36,3 +36,18 @@ def find_weights(what: Path | str) -> Path:
         f"no trained network in {path}: give a run folder (with checkpoints/best.ckpt), a"
         " checkpoint, released weights (.safetensors) or an .onnx file"
     )
+
+
+def newest(runs: Path) -> Path:
+    """best.ckpt of the newest run that has one.
+
+    Raises:
+        UserError: There is none; names the command that makes one.
+    """
+    found = sorted(runs.glob("train/*/*/checkpoints/best.ckpt"), key=lambda p: p.stat().st_mtime)
+    if not found:
+        raise UserError(
+            f"no trained network below {runs}: make one with python -m detector.train, or name"
+            " one with ckpt="
+        )
+    return found[-1]

@@ -29,7 +29,9 @@ class Prediction:
         error: One line; empty where there is an answer.
         image: uint8 (S, S, 3) that the network saw; only where a heatmap was asked for.
         heatmap: float32 (S, S), at least 0, as `detector.explain.cam` has it, for class 0.
-        regions: Share of the heatmap in each region of the face; None where none was found.
+        regions: Share of the heatmap in each region of the face; None where no face was found or
+            regions were not asked for, empty where the heatmap is.
+        labels: int8 (S, S), the place in `detector.data.regions.REGIONS` of each pixel; likewise.
         parts: Probability that each part was edited, of networks with a part head.
     """
 
@@ -47,4 +49,5 @@ class Prediction:
     image: np.ndarray | None = None
     heatmap: np.ndarray | None = None
     regions: dict[str, float] | None = None
+    labels: np.ndarray | None = None
     parts: dict[str, float] | None = None

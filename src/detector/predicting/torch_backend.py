@@ -1,5 +1,6 @@
 """Networks of this project, run by PyTorch."""
 
+import threading
 from collections.abc import Mapping
 
 import numpy as np
@@ -20,6 +21,10 @@ class TorchBackend:
         source: Named in error messages.
         device: Where to compute, such as `cpu`, `cuda` or `mps`.
 
+    Attributes:
+        network: May be replaced.
+        lock: Held while the network runs. Whoever hangs hooks on the network holds it too.
+
     Raises:
         UserError: The weights do not fit the network that the card names.
     """
@@ -27,7 +32,7 @@ class TorchBackend:
     name = "torch"
 
     def __init__(self, card: Card, weights: Mapping, source: str, device: str = "cpu") -> None:
-        self.device, self._card = torch.device(device), card
+        self.device, self._card, self.lock = torch.device(device), card, threading.Lock()
         network = self._build()
         try:
             network.load_state_dict(weights)
@@ -63,7 +68,7 @@ class TorchBackend:
         """As `detector.predicting.backend.Backend` says; several threads may call it."""
         batch = torch.from_numpy(images).to(self.device, memory_format=self._layout)
         faster = torch.autocast(self.device.type, torch.bfloat16, enabled=bf16)
-        with torch.inference_mode(), faster:
+        with self.lock, torch.inference_mode(), faster:
             features, logits = features_and_logits(self.network, batch)
             # On the CPU in double precision: MPS has none.
             logits = logits.cpu().double().numpy()
