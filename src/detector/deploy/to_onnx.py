@@ -74,7 +74,10 @@ def keep(model: "onnx.ModelProto", card: Mapping, file: Path) -> None:
                    *model.graph.input, *model.graph.output, model.graph):  # fmt: skip
         holder.ClearField("metadata_props")
         holder.ClearField("doc_string")
-    del model.metadata_props[:]
+    used = {"", *(node.domain for node in model.graph.node)}
+    needed = [one for one in model.opset_import if one.domain in used]
+    del model.opset_import[:], model.metadata_props[:]
+    model.opset_import.extend(needed)  # onnxruntime names all domains that it knows
     model.metadata_props.add(key=KEY, value=json.dumps(card, allow_nan=False))
     if model.ByteSize() > MAX_BYTES:
         raise UserError("this network is larger than an ONNX file can be (2 GB): format=safetensors")
