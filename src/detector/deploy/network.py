@@ -36,6 +36,7 @@ class Portable(nn.Module):
         with torch.inference_mode():
             features, _ = features_and_logits(self.network, self.example(2))
         self.has_features = features is not None
+        self.eval()
 
     def example(self, count: int) -> Tensor:
         """float32 (count, 3, S, S), the same noise each time."""

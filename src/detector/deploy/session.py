@@ -17,9 +17,9 @@ from detector.deploy.network import Portable
 from detector.deploy.pictures import Sample, check_calibrated, find_pictures
 from detector.deploy.report import markdown
 from detector.errors import UserError
-from detector.evaluation.trained import newest, open_trained
+from detector.evaluation.trained import open_trained
 from detector.predicting.card import Card
-from detector.predicting.find import ONNX, find_weights
+from detector.predicting.find import ONNX, find_weights, newest
 from detector.predicting.onnx_backend import usable_cores
 from detector.rules import check, either, flag, mapping, nothing, number, one_of, text, texts, whole
 from detector.run.folder import write_json
