@@ -14,7 +14,6 @@ from detector.data.tree import SUFFIXES
 from detector.errors import UserError
 from detector.evaluation.chosen import Chosen, choose_set
 from detector.evaluation.trained import Trained
-from detector.rules import flat
 
 FOLDER = "or give a folder of pictures, images=FOLDER"
 
@@ -166,17 +165,16 @@ def _some(sample: Sample, most: int, seed: int) -> Sample:
     )
 
 
-def check_calibrated(pictures: Pictures, cfg: DictConfig) -> Sample:
+def training_of(pictures: Pictures) -> Sample:
     """The training images.
 
     Raises:
         UserError: They are not known, and no other images may take their place.
     """
     if pictures.training is None:
-        asked = "data=" if flat(cfg.data).get("name") else "images="
         raise UserError(
-            "int8=true takes its ranges from the images that the network was trained on, and those"
-            f" of {asked} are others: export from the run folder, with its set at its place or at"
-            " data.root="
+            "int8=true takes its ranges from the images that the network was trained on, which these"
+            " are not: export from the run folder; if its set has moved, name it with data=NAME"
+            " data.root=FOLDER"
         )
     return pictures.training

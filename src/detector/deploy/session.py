@@ -14,7 +14,7 @@ from detector.deploy import parity
 from detector.deploy.formats import FORMATS, RANGES, Format
 from detector.deploy.latency import latencies
 from detector.deploy.network import Portable
-from detector.deploy.pictures import Sample, check_calibrated, find_pictures
+from detector.deploy.pictures import Sample, find_pictures, training_of
 from detector.deploy.report import markdown
 from detector.errors import UserError
 from detector.evaluation.trained import open_trained
@@ -88,7 +88,7 @@ class Export:
         self.file = self._output(self.format.suffix)
         moving = bar(self.progress, "preparing the set")
         self.pictures = find_pictures(cfg, self.trained, self.cache, moving)
-        self.training = check_calibrated(self.pictures, cfg) if cfg.int8 else None
+        self.training = training_of(self.pictures) if cfg.int8 else None
 
     def _output(self, suffix: str) -> Path:
         kind = "-int8" if self.cfg.int8 else ""
