@@ -258,7 +258,7 @@ def test_a_missing_package_is_named_before_any_work(made, monkeypatch, missing):
 
 def test_without_litert_torch_it_says_where_the_line_is(made, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
-    with pytest.raises(UserError, match=r"needs litert-torch.*README\.md"):
+    with pytest.raises(UserError, match="needs litert-torch.*make litert"):
         export(made(format="litert", output=tmp_path / "out.tflite"))
 
 

@@ -1,6 +1,6 @@
 """The images that an exported file is calibrated on and checked with: never the same ones."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -74,7 +74,10 @@ class Pictures:
 
 
 def find_pictures(
-    cfg: DictConfig, trained: Trained, cache: Path, progress: object = None
+    cfg: DictConfig,
+    trained: Trained,
+    cache: Path,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Pictures:
     """The images of a run, in the parts that the run wrote down; or those that are named.
 

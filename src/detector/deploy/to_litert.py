@@ -14,7 +14,7 @@ from detector.predicting.backend import Backend
 from detector.predicting.card import Card
 from detector.predicting.onnx_backend import usable_cores
 
-INSTALL = "README.md, Export, has the line that makes .venv-litert"
+INSTALL = "`make litert` makes .venv-litert, whose python has it"
 SIGNATURE = "serving_default"
 
 
