@@ -113,6 +113,8 @@ class LiteRTBackend:
         logits, *features = (
             np.concatenate([answer[name] for answer in found]) for name in self._outputs
         )
+        if not np.isfinite(logits).all():
+            raise UserError("the exported file gives answers that are no numbers: format=onnx")
         return logits.astype(np.float64), features[0] if features else None
 
 
