@@ -12,7 +12,7 @@ from detector.evaluation.calibration import Calibration
 from detector.predicting.card import Card
 from tests.predicting.made import PREPROCESS, SIZE
 
-LIMITS = {"p_fake": 0.1, "flips": 0.05, "auroc_drop": 0.01}
+LIMITS = {"p_fake": 0.1, "flips": 0.05, "unsure": 0.2, "auroc_drop": 0.01}
 
 
 class Planted:
@@ -91,21 +91,23 @@ def test_ranking_is_scikit_learns_and_its_loss_is_paired():
     assert drop["high"] - drop["low"] < alone, "both were measured on the same images"
 
 
-def report(n=100, p_fake=0.0, flips=0, drop=0.0):
+def report(n=100, p_fake=0.0, flips=0, unsure=0, drop=0.0):
     ends = {"low": drop - 0.1, "high": drop + 0.1}
     auroc = {"drop": {"value": drop, **ends}}
-    return {"check": {"n": n, "p_fake": p_fake, "flips": flips}, "auroc": auroc}
+    check = {"n": n, "p_fake": p_fake, "flips": flips, "unsure": unsure}
+    return {"check": check, "auroc": auroc}
 
 
 @pytest.mark.parametrize(
     ("given", "words"),
     [
         ({}, []),
-        ({"p_fake": 0.1, "flips": 5, "drop": 0.01}, []),
+        ({"p_fake": 0.1, "flips": 5, "unsure": 20, "drop": 0.01}, []),
         ({"drop": -0.2}, []),  # better than before is no reason to refuse
         ({"p_fake": 0.11}, ["p_fake differs"]),
         ({"p_fake": float("nan")}, ["p_fake differs"]),
         ({"flips": 6}, ["6 of 100 verdicts"]),
+        ({"unsure": 21}, ["21 of 100 verdicts become"]),
         ({"drop": 0.011}, ["AUROC falls"]),
         ({"p_fake": 1.0, "flips": 60, "drop": 0.4}, ["p_fake", "60 of 100", "AUROC"]),
     ],

@@ -15,6 +15,7 @@ from detector.deploy.network import Portable
 from detector.deploy.to_onnx import write_onnx
 from detector.errors import UserError
 from detector.evaluation.calibration import Calibration
+from detector.evaluation.gate import Gate
 from detector.predicting.onnx_backend import open_onnx, usable_cores
 from detector.predictor import Predictor
 from tests.predicting.made import PREPROCESS, SIZE, content, noise
@@ -81,6 +82,22 @@ def test_a_predictor_gives_the_same_answers(exported):
         assert (one.verdict, one.threshold) == (other.verdict, other.threshold)
     with pytest.raises(UserError, match="heatmaps"):
         predictor.predict(noise(0), heatmap="gradcam")
+
+
+def test_the_gate_goes_with_the_file(tmp_path):
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(0, 256, (60, SIZE, SIZE, 3), np.uint8)
+    features = Predictor(content(), "made").answer(pictures)[2]
+    gate = Gate.fit(features, seed=0, alpha=0.2)
+    made = content(gate=gate.to_dict(), calibration=FITTED)
+    trained, file = Predictor(made, "made"), tmp_path / "gated.onnx"
+    write_onnx(Portable(trained), made["detector"], file)
+    predictor = Predictor.load(file)
+    answers = [list(one.predict(list(pictures))) for one in (predictor, trained)]
+    told = np.array([[answer.unlikeness for answer in each] for each in answers])
+    np.testing.assert_allclose(told[0], told[1], rtol=1e-3)
+    assert 0 < (told[0] > 1).sum() < 30, "some are unlike the others, most are not"
+    assert [a.reason for a in answers[0]] == [a.reason for a in answers[1]]
 
 
 def test_a_file_tells_nothing_of_the_machine_that_made_it(exported):

@@ -130,14 +130,15 @@ def broken(report: Mapping, limits: Mapping[str, float]) -> list[str]:
 
     Args:
         report: `check` as `differences` has it, `auroc` as `ranking` has it or None.
-        limits: `p_fake`, the largest difference; `flips`, a share; `auroc_drop`.
+        limits: `p_fake`, the largest difference; `flips` and `unsure`, shares; `auroc_drop`.
     """
     check, found = report["check"], []
     if not check["p_fake"] <= limits["p_fake"]:  # NaN is beyond any limit
         found.append(f"p_fake differs by {check['p_fake']:.2g} (at most {limits['p_fake']:g})")
-    if not check["flips"] <= limits["flips"] * check["n"]:
-        share = f"at most {limits['flips']:.1%}"
-        found.append(f"{check['flips']} of {check['n']} verdicts flip ({share})")
+    for name, words in (("flips", "flip"), ("unsure", "become unsure or sure")):
+        if not check[name] <= limits[name] * check["n"]:
+            share = f"at most {limits[name]:.1%}"
+            found.append(f"{check[name]} of {check['n']} verdicts {words} ({share})")
     ranked = report["auroc"]
     if ranked and not ranked["drop"]["value"] <= limits["auroc_drop"]:
         lost = ranked["drop"]["value"]

@@ -28,7 +28,7 @@ from detector.run.progress import bar, choose_progress
 log = logging.getLogger(__name__)
 
 SAFETENSORS = "safetensors"
-LIMITS = {"p_fake": number(0, 1), "flips": number(0, 1), "auroc_drop": number(0, 1)}
+LIMITS = {name: number(0, 1) for name in ("p_fake", "flips", "unsure", "auroc_drop")}
 RULES = {
     "data": mapping,
     "paths": mapping,
