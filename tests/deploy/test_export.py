@@ -95,7 +95,9 @@ class Spy:
         return self.pixels[row]
 
 
-def test_int8_is_calibrated_on_training_images_alone(trained, made, tmp_path, monkeypatch):
+def test_int8_is_calibrated_on_training_images_alone(
+    trained, made, tiny_set, tmp_path, monkeypatch
+):
     seen, known = [], []
     load, quantize = session.find_pictures, session.FORMATS["onnx"].write_int8
 
@@ -118,11 +120,12 @@ def test_int8_is_calibrated_on_training_images_alone(trained, made, tmp_path, mo
     assert found["bytes"]["after"] < 0.4 * found["bytes"]["before"]
     assert 0 < found["check"]["p_fake"], "int8 is not exact"
     small, whole = Predictor.load(tmp_path / "out.onnx"), Predictor.load(trained["folder"])
-    rng = np.random.default_rng(0)
-    for _ in range(3):  # any number of images, in int8 too
-        images = rng.integers(0, 256, (rng.integers(1, 8), 32, 32, 3), np.uint8)
-        apart = small.margins(images) - whole.margins(images)
-        assert np.abs(apart).max() < 0.2 * np.abs(whole.margins(images)).max() + 0.5
+    names = parts_of(trained, "val")
+    images = [whole.preprocess((tiny_set / name).read_bytes()) for name in names]
+    alone = np.array([small.margins([image])[0] for image in images])
+    for count in range(1, 8):  # any number of images, in int8 too
+        np.testing.assert_allclose(small.margins(images[:count]), alone[:count], atol=1e-4)
+    assert np.abs(alone - whole.margins(images)).max() <= 2 * found["check"]["logits"] + 1e-6
 
 
 @pytest.mark.parametrize("layers", [[], ["first"], ["first", "last"]])
