@@ -1,7 +1,7 @@
 """From the bytes of a picture to everything that the page shows of it; no Gradio in here."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,8 +16,8 @@ from detector.page.words import Nearby, Said
 from detector.predictor import Prediction
 
 TRAIN = (
-    "Train a network on photographs, such as make train ARGS=\"model=lite0 data=hardfake\", and"
-    " start the page again."
+    'Train a network on photographs, such as make train ARGS="model=lite0 data=hardfake", and start'
+    " the page again."
 )
 
 
@@ -68,6 +68,8 @@ class Judgement:
         facts: What the file shows.
         opened: The network that was asked; None without one.
         truth: What is known of an example that was rendered here; empty otherwise.
+        method: Of the heatmaps.
+        warnings: One sentence each.
     """
 
     name: str
@@ -78,7 +80,8 @@ class Judgement:
     facts: tuple[Fact, ...] = ()
     opened: Opened | None = None
     truth: str = ""
-    warnings: tuple[str, ...] = field(default=())
+    method: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 def judge(
@@ -108,6 +111,7 @@ def judge(
         return Judgement(name, str(error))
     faces = tuple(find_faces(image))
     common = {"faces": faces, "facts": shown, "opened": opened, "truth": rendered}
+    common["method"] = options.heatmap
     if opened is None:
         said = words.no_verdict("There is no trained network on this machine.", TRAIN)
         return Judgement(name, "", image, answers=(Answer(0, said),), **common)
