@@ -10,7 +10,7 @@ PORT := 6006
 LOGDIR := runs/train
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo audit matrix train compare gradcam scorecard tensorboard test lint check-macos bench keras clean
+.PHONY: help setup demo audit matrix train compare predict gradcam scorecard tensorboard test lint check-macos bench keras clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -30,6 +30,9 @@ audit: $(INSTALLED) ## What could a network cheat with? make audit ARGS="data=ha
 
 matrix: $(INSTALLED) ## Networks by sets: make matrix ARGS="'ckpts=[RUN,RUN]' sets=[ciplab,hardfake]"
 	$(BIN)/python -m detector.matrix $(ARGS)
+
+predict: $(INSTALLED) ## Is it fake? make predict IMG=photo.jpg, or a folder (CKPT=runs/train/..)
+	@$(BIN)/python -m detector.predict 'inputs="$(IMG)"' $(if $(CKPT),'ckpt="$(CKPT)"') $(ARGS)
 
 gradcam: $(INSTALLED) ## Where it looks: make gradcam IMG=easy_107_1011.jpg (CKPT=best.ckpt)
 	$(BIN)/python -m detector.gradcam 'image="$(IMG)"' $(if $(CKPT),'ckpt="$(CKPT)"') $(ARGS)

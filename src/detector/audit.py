@@ -44,8 +44,9 @@ def audit(cfg: DictConfig) -> dict:
     kind, _ = choose_progress(cfg.progress)
     cache = Path(cfg.paths.cache).expanduser()
     faces = load_set(cfg.data, cache, bar(kind, f"preparing {cfg.data.name}"))
-    if cfg.data.get("normalize"):
-        log.warning("data.normalize is not applied: the audit measures the files as they are")
+    for setting in ("normalize", "crop"):
+        if cfg.data.get(setting):
+            log.warning("data.%s is not applied: the audit measures files as they are", setting)
     index, parts = faces.index, faces.parts
     labels, groups = index.labels, np.array(index["group"])
     folder = run_folder.new_folder(

@@ -1,89 +1,34 @@
-"""The one way from the bytes of a picture to a probability.
+"""The one way from a picture to a probability.
 
-Evaluation, command line, page and export parity all go through it. A checkpoint is
-read as data only (`weights_only`): a file from a stranger cannot run code.
+Evaluation, command line, page and export parity all go through it. Importing it does not import
+torch: that comes with a network that needs it, and a file that onnxruntime runs does not.
 """
 
-import pickle
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
-from detector.data.preprocess import Preprocess
 from detector.errors import UserError
-from detector.evaluation.calibration import Calibration
-from detector.models.build import build_network
-from detector.models.parts import CLASSES
+from detector.evaluation.calibration import probabilities
+from detector.predicting.answer import answer_all
+from detector.predicting.backend import Backend
+from detector.predicting.card import CARD_FORMAT, CLASSES, Card, make_card
+from detector.predicting.checkpoint import read_checkpoint
+from detector.predicting.find import ONNX, RELEASE, find_weights
+from detector.predicting.look import look
+from detector.predicting.pixels import is_path, is_picture
+from detector.predicting.prediction import Prediction
+from detector.predicting.sources import Sources, is_folder
+from detector.predicting.stream import stream
 
-CARD_FORMAT = 1
+if TYPE_CHECKING:
+    import torch
 
+    from detector.explain.cam import Explainer
 
-def make_card(
-    network: dict,
-    preprocess: Preprocess,
-    class_names: Sequence[str],
-    trained_on: str,
-    part_names: Sequence[str] = (),
-) -> dict:
-    """What a prediction needs beside the weights, as plain data.
-
-    Args:
-        network: `name` and options, as `build_network` takes them.
-        preprocess: From bytes to pixels.
-        class_names: Names of labels 0 and 1.
-        trained_on: Name of the data set.
-        part_names: Of the logits after the two of the classes, where there is a part head.
-    """
-    card = {
-        "format": CARD_FORMAT,
-        "network": dict(network),
-        "preprocess": preprocess.to_dict(),
-        "class_names": list(class_names),
-        "trained_on": trained_on,
-    }
-    return card | ({"parts": list(part_names)} if part_names else {})
-
-
-def read_checkpoint(path: Path | str) -> dict:
-    """Load a checkpoint of this project without running anything in it.
-
-    Args:
-        path: A file that `detector.train` wrote.
-
-    Returns:
-        The checkpoint, with `state_dict` and the card under `detector`.
-
-    Raises:
-        UserError: There is no such file, or it is not one of ours.
-    """
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise UserError(f"no checkpoint {path}: train one with python -m detector.train")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        card = checkpoint["detector"]
-        if card["format"] != CARD_FORMAT:
-            raise UserError(
-                f"{path} has format {card['format']}, this version of detector reads"
-                f" {CARD_FORMAT}: train again, or install the version that wrote it"
-            )
-        missing = {"network", "preprocess", "class_names", "trained_on"} - set(card)
-        if missing or not isinstance(checkpoint["state_dict"], dict):
-            raise KeyError(", ".join(sorted(missing)))
-    except UserError:
-        raise
-    except (
-        RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError, AttributeError,
-        ValueError, OSError, IndexError,
-    ) as error:  # fmt: skip
-        kind = type(error).__name__
-        raise UserError(
-            f"{path} is not a whole checkpoint of detector ({kind}): give a best.ckpt or"
-            " last.ckpt that python -m detector.train wrote"
-        ) from error
-    return checkpoint
+__all__ = ["CARD_FORMAT", "Prediction", "Predictor", "make_card", "read_checkpoint"]
 
 
 class Predictor:
@@ -95,58 +40,74 @@ class Predictor:
     a last.ckpt, has temperature 1 and threshold .5.
 
     Args:
-        checkpoint: As `read_checkpoint` gives it.
+        checkpoint: As `read_checkpoint` gives it; with a backend, `detector` alone is needed.
         source: Named in error messages.
         device: Where to compute, such as `cpu`, `cuda` or `mps`.
+        backend: What computes; None opens the checkpoint's weights with torch.
 
     Raises:
         UserError: The weights do not fit the network that the checkpoint names, or its
-            calibration is damaged.
+            card is damaged.
     """
 
-    def __init__(self, checkpoint: dict, source: str, device: str = "cpu") -> None:
-        card = checkpoint["detector"]
-        self.preprocess = Preprocess.from_dict(card["preprocess"])
-        self.class_names = tuple(str(name) for name in card["class_names"])
-        self.trained_on = str(card["trained_on"])
-        parts = card.get("parts", [])
-        if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
-            raise UserError(f"{source}: parts are no list of names; the file was altered")
-        self.part_names = tuple(parts)
-        try:
-            known = card.get("calibration")
-            self.calibration = Calibration() if known is None else Calibration.from_dict(known)
-        except UserError as error:
-            raise UserError(f"{source}: {error}; the file was altered") from error
-        self.device = torch.device(device)
-        self._built_as = dict(card["network"])
-        network = self._build()
-        try:
-            network.load_state_dict(checkpoint["state_dict"])
-        except (RuntimeError, AttributeError) as error:
-            raise UserError(
-                f"{source}: the weights do not fit {card['network']['name']} at"
-                f" {self.preprocess.size} px; the file was altered"
-            ) from error
-        # The layout that convolutions prefer, but for MPS: half the time on a CPU.
-        self._layout = torch.contiguous_format if self.device.type == "mps" else torch.channels_last
-        self.network = network.float().eval().to(self.device, memory_format=self._layout)
+    def __init__(
+        self, checkpoint: dict, source: str, device: str = "cpu", backend: Backend | None = None
+    ) -> None:
+        card = Card.read(checkpoint["detector"], source)
+        self.source, self.card = source, card
+        self.preprocess, self.class_names = card.preprocess, card.class_names
+        self.trained_on, self.part_names = card.trained_on, card.part_names
+        self.calibration, self.gate = card.calibration, card.gate
+        if backend is None:
+            from detector.predicting.torch_backend import TorchBackend
+
+            backend = TorchBackend(card, checkpoint["state_dict"], source, device)
+        self.backend = backend
+        self._explainers: dict[str, Explainer] = {}
 
     @classmethod
-    def load(cls, path: Path | str, device: str = "cpu") -> "Predictor":
-        """Open a `best.ckpt` or `last.ckpt`.
+    def load(cls, what: Path | str, device: str = "cpu") -> "Predictor":
+        """Open a trained network.
+
+        Args:
+            what: A run folder, a `best.ckpt` or `last.ckpt`, released weights (their folder, or
+                the .safetensors in it) or an exported .onnx file.
+            device: Where to compute; an .onnx file is run on the CPU.
 
         Raises:
             UserError: The file is missing, foreign or damaged.
         """
+        path = find_weights(what)
+        if path.suffix == RELEASE:
+            from detector.predicting.release import read_release
+
+            return cls(read_release(path), str(path), device)
+        if path.suffix == ONNX:
+            from detector.predicting.onnx_backend import open_onnx
+
+            backend, card = open_onnx(path)
+            return cls({"detector": card}, str(path), backend=backend)
         return cls(read_checkpoint(path), str(path), device)
 
-    def _build(self) -> torch.nn.Module:
-        return build_network(
-            **self._built_as, size=self.preprocess.size, classes=CLASSES + len(self.part_names)
-        )
+    @property
+    def network(self) -> "torch.nn.Module":
+        """The network itself, for what needs its layers; it may be replaced.
 
-    def untrained(self, seed: int) -> torch.nn.Module:
+        Raises:
+            UserError: What computes is no torch network.
+        """
+        return self._torch().network
+
+    @network.setter
+    def network(self, network: "torch.nn.Module") -> None:
+        self._torch().network = network
+
+    @property
+    def device(self) -> "torch.device":
+        """Where a torch network is."""
+        return self._torch().device
+
+    def untrained(self, seed: int) -> "torch.nn.Module":
         """The same network with the random weights that a training would begin with.
 
         Args:
@@ -155,10 +116,15 @@ class Predictor:
         Returns:
             In eval mode, on the predictor's device.
         """
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            network = self._build()
-        return network.float().eval().to(self.device, memory_format=self._layout)
+        return self._torch().untrained(seed)
+
+    def _torch(self) -> Backend:
+        if self.backend.name != "torch":
+            raise UserError(
+                f"{self.source} is an exported file, whose layers cannot be looked into: heatmaps"
+                " need the checkpoint or the released weights that it was made from"
+            )
+        return self.backend
 
     @property
     def score_name(self) -> str:
@@ -193,6 +159,74 @@ class Predictor:
             DecodeError: The bytes are no readable picture.
         """
         return float(self.scores([self.preprocess(data)])[0])
+
+    def predict(
+        self,
+        source: object,
+        *,
+        heatmap: str | None = None,
+        regions: bool = False,
+        batch_size: int = 32,
+        progress: Callable[[int, int | None], None] | None = None,
+    ) -> Prediction | Iterator[Prediction]:
+        """Say of pictures whether they are fake.
+
+        Args:
+            source: One picture (path, bytes, PIL image, uint8 array (H, W, 3)), a folder, or a
+                list or other iterable of pictures and folders.
+            heatmap: A method of `detector.explain.cam`, such as `gradcam`; None for no maps.
+            regions: Also say how much of the map lies in which region of the face; without
+                `heatmap` the map is `gradcam`'s.
+            batch_size: Pictures that go through the network at once.
+            progress: Called with the pictures done of several, and how many there are or None.
+
+        Returns:
+            Of one picture its answer; of several an iterator of answers in their order, which
+            holds no more than a few batches in memory, and where one that cannot be read is an
+            answer with an error.
+
+        Raises:
+            UserError: The one picture cannot be read; or the method is unknown; or heatmaps are
+                asked of an exported file.
+        """
+        if batch_size < 1:
+            raise UserError(f"batch_size={batch_size}: give a whole number of at least 1")
+        heatmap = heatmap or ("gradcam" if regions else None)
+        explainer = None if heatmap is None else self._explainer(heatmap)
+        if is_path(source) and is_folder(source):
+            source = [source]
+        elif is_picture(source):
+            return self._one(source, explainer, regions, batch_size)
+        if not isinstance(source, Iterable):
+            raise UserError(f"a {type(source).__name__} is neither a picture nor a list of them")
+        return stream(
+            self, Sources(source), explainer=explainer, regions=regions, batch_size=batch_size,
+            progress=progress,
+        )  # fmt: skip
+
+    def _one(
+        self, source: object, explainer: "Explainer | None", regions: bool, batch_size: int
+    ) -> Prediction:
+        try:
+            looked = look(source, self.preprocess, regions)
+            (answer,) = answer_all(self, [looked], explainer, batch_size)
+            if answer.error:
+                raise UserError(answer.error)
+        except UserError as error:
+            if is_path(source):
+                raise type(error)(f"{source}: {error}") from error
+            raise
+        return answer
+
+    def _explainer(self, method: str) -> "Explainer":
+        """Kept, as each looks for its layer first."""
+        from detector.explain.cam import Explainer
+
+        network = self.network
+        known = self._explainers.get(method)
+        if known is None or known.network is not network:
+            known = self._explainers[method] = Explainer(network, method)
+        return known
 
     def scores(
         self, images: Iterable[np.ndarray], batch_size: int = 32, *, bf16: bool = False
@@ -255,19 +289,25 @@ class Predictor:
         for image in images:
             batch.append(image)
             if len(batch) == batch_size:
-                results.append(self._answers(batch, bf16))
+                results.append(self.answer(np.stack(batch), bf16=bf16)[:2])
                 batch = []
         if batch:
-            results.append(self._answers(batch, bf16))
+            results.append(self.answer(np.stack(batch), bf16=bf16)[:2])
         margins, parts = (np.concatenate(each) for each in zip(*results, strict=True))
         return margins, parts
 
-    def _answers(self, batch: list[np.ndarray], bf16: bool) -> tuple[np.ndarray, np.ndarray]:
-        images = torch.from_numpy(self.preprocess.normalize(np.stack(batch)))
-        images = images.to(self.device, memory_format=self._layout)
-        faster = torch.autocast(self.device.type, torch.bfloat16, enabled=bf16)
-        with torch.inference_mode(), faster:
-            # On the CPU in double precision: MPS has none.
-            logits = self.network(images).cpu().double()
-            margins = logits[:, 0] - logits[:, 1:CLASSES].logsumexp(1)
-            return margins.numpy(), logits[:, CLASSES:].sigmoid().numpy()
+    def answer(
+        self, batch: np.ndarray, *, bf16: bool = False
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """All that the network says of one batch.
+
+        Args:
+            batch: uint8 (N, S, S, 3), through `preprocess`.
+            bf16: As for `scores`.
+
+        Returns:
+            `margins` (N), `parts` (N, P), and features float32 (N, D), which the gate takes, or
+            None where the backend has none.
+        """
+        logits, features = self.backend.run(self.preprocess.normalize(batch), bf16)
+        return logits[:, 0] - logits[:, 1], probabilities(logits[:, CLASSES:]), features

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from omegaconf import DictConfig, OmegaConf
 
 from detector import cli
+from detector.data.crop import FaceCrop
 from detector.errors import UserError
 from detector.rules import flat
 
@@ -69,7 +70,7 @@ def members(cfg: DictConfig) -> dict[str, DictConfig]:
 
     Raises:
         UserError: As `compose_sets`; or fewer than two sets, one that is itself joint, or one
-            with a normalizer of its own.
+            with a normalizer or a crop of its own.
     """
     usual = flat(cli.compose("evaluate", []).data)
     found = compose_sets(
@@ -86,6 +87,11 @@ def members(cfg: DictConfig) -> dict[str, DictConfig]:
             raise UserError(
                 f"data.sets: {name} has a normalizer of its own, but one network has one:"
                 " give data.normalize= for all"
+            )
+        if FaceCrop.of_config(one) != FaceCrop.of_config(cfg):
+            raise UserError(
+                f"data.sets: {name} has a crop of its own, but one network has one: give data.crop="
+                " for all"
             )
     return found
 

@@ -80,11 +80,11 @@ def open_picture(data: bytes, max_pixels: int) -> ImageFile.ImageFile:
     if plugin is PngImagePlugin.PngImageFile:
         data = _plain_png(data)
     elif plugin is GifImagePlugin.GifImageFile:
-        _check_size(_gif_size(data), max_pixels)
+        check_size(_gif_size(data), max_pixels)
     im = plugin(_File(data))
-    _check_size(im.size, max_pixels)
+    check_size(im.size, max_pixels)
     if isinstance(im, TiffImagePlugin.TiffImageFile):
-        _check_size((im.tag_v2.get(322, 1), im.tag_v2.get(323, 1)), max_pixels)  # of one tile
+        check_size((im.tag_v2.get(322, 1), im.tag_v2.get(323, 1)), max_pixels)  # of one tile
         if im.use_load_libtiff:  # which is strict, and needs its tile as it is
             return im
     Image.DECODERS.setdefault("detector_strict", _StrictDecoder)
@@ -92,7 +92,14 @@ def open_picture(data: bytes, max_pixels: int) -> ImageFile.ImageFile:
     return im
 
 
-def _check_size(size: tuple[int, int], max_pixels: int) -> None:
+def check_size(size: tuple[int, int], max_pixels: int) -> None:
+    """Refuses a picture of (width, height) with none or more than `max_pixels` pixels.
+
+    Raises:
+        DecodeError: It is one.
+    """
+    if min(size) < 1:
+        raise DecodeError(f"{size[0]} x {size[1]} pixels: there is no picture in it")
     if size[0] * size[1] > max_pixels:
         raise DecodeError(
             f"{size[0]} x {size[1]} pixels are more than the limit of {max_pixels}: "

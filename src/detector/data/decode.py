@@ -24,11 +24,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageFile, TiffImagePlugin
+from PIL import Image, TiffImagePlugin
 
-from detector.data.container import DecodeError, damaged, open_picture
+from detector.data.container import DecodeError, check_size, damaged, open_picture
 
-__all__ = ["DecodeError", "Header", "decode", "quantization_id", "read_header"]
+__all__ = ["DecodeError", "Header", "decode", "decode_image", "quantization_id", "read_header"]
 
 # The bound of read_header, which has no limit of its own: Pillow's default for refusing a file.
 _HEADER_PIXELS = 178_956_970
@@ -89,14 +89,35 @@ def decode(data: bytes, *, max_pixels: int) -> np.ndarray:
         DecodeError: If the bytes are not a complete picture of a readable format, or too large.
     """
     try:
-        im = open_picture(data, max_pixels)
-        im.load()
-        rgb = _to_rgb(im)
-        method = _TRANSPOSE.get(_orientation(im))
-        return np.array(rgb if method is None else rgb.transpose(method))
+        return _upright(open_picture(data, max_pixels))
     except DecodeError:
         raise
     except Exception as error:  # Pillow lets out some fifteen types, MemoryError among them
+        raise damaged(error) from error
+
+
+def decode_image(im: Image.Image, *, max_pixels: int) -> np.ndarray:
+    """What `decode` makes of a file, of a picture that Pillow has opened or made.
+
+    It is loaded where that has not happened, and left as it is. How strict Pillow is with a damaged
+    file is then Pillow's own matter: `decode` of the bytes is stricter.
+
+    Args:
+        im: In any mode; of several frames the one it stands at.
+        max_pixels: As for `decode`.
+
+    Returns:
+        As `decode`.
+
+    Raises:
+        DecodeError: It cannot be loaded, is too large or has no pixels.
+    """
+    try:
+        check_size(im.size, max_pixels)
+        return _upright(im)
+    except DecodeError:
+        raise
+    except Exception as error:
         raise damaged(error) from error
 
 
@@ -144,7 +165,14 @@ def quantization_id(tables: Iterable[Sequence[int]]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12] if text else ""
 
 
-def _orientation(im: ImageFile.ImageFile) -> int:
+def _upright(im: Image.Image) -> np.ndarray:
+    im.load()
+    rgb = _to_rgb(im)
+    method = _TRANSPOSE.get(_orientation(im))
+    return np.array(rgb if method is None else rgb.transpose(method))
+
+
+def _orientation(im: Image.Image) -> int:
     try:
         # The base class, because for PNG the override decodes the pixels. A TIFF that is loaded
         # has been turned by Pillow already and reports 1.

@@ -2,6 +2,9 @@
 
 Follows `data.preprocess.Preprocess.resize` and `data.normalizer`. Coordinates are of the plane, not
 indices: the first pixel reaches from 0 to 1, and its centre is at .5.
+
+Where a network's pictures are cropped, these are the places in a piece: carry points and masks into
+it first, by `Cut.points` and `Cut.mask`, and give `preprocess.uncropped`.
 """
 
 import numpy as np
@@ -24,6 +27,7 @@ def window(width: int, height: int, preprocess: Preprocess) -> tuple[float, floa
     Raises:
         UserError: The picture has no pixels.
     """
+    assert preprocess.crop is None, "carry it into the piece, and give preprocess.uncropped"
     if min(width, height) < 1:
         raise UserError(f"a picture of {width} x {height} pixels has no place in the input")
     if preprocess.normalizer is not None:  # cuts at whole pixels; what it gives is square

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
+from detector.data.crop import MARGINS
 from detector.data.fetch import ensure
 from detector.data.index import Index, load_index
 from detector.data.normalizer import SAYS, fits
@@ -33,6 +34,9 @@ DATA_RULES = {
     "skip_corrupt": flag,
     "near_copies": flag,
     "normalize": either(nothing, (fits, SAYS)),
+    "crop": one_of(None, "face"),
+    "crop_margin": either(nothing, number(*MARGINS)),  # null where an older run has no such setting
+    "crop_align": either(nothing, flag),
     "cache_gb": number(0),
     "batch_size": whole(1),
     "num_workers": either(whole(0), one_of("auto")),
@@ -152,7 +156,7 @@ def find_index(
         cache_dir=cache,
         progress=progress,
     )
-    if cfg.get("normalize"):
+    if cfg.get("normalize") and not cfg.get("crop"):  # of a face the size is not known here
         warn_unshrunk(index, cfg.normalize.size)
     return index
 

@@ -1,15 +1,17 @@
 """The one way from a file's bytes to the pixels that a network sees.
 
 Training, evaluation, prediction and whatever is exported all call it. It needs
-NumPy and Pillow alone, and its settings are stored with the weights.
+NumPy and Pillow alone (to cut out faces, OpenCV and YuNet too), and its settings are stored with
+the weights.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, astuple, dataclass, fields
+from dataclasses import asdict, astuple, dataclass, fields, replace
 
 import numpy as np
 from PIL import Image
 
+from detector.data.crop import Cut, FaceCrop
 from detector.data.decode import decode
 from detector.data.normalizer import Normalizer
 from detector.errors import UserError
@@ -21,6 +23,7 @@ _FILTERS = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 _FITS = ("crop", "squash", "pad")
+LATER = ("normalizer", "crop")  # which older checkpoints lack
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class Preprocess:
         max_pixels: Pictures with more are refused before they are decoded.
         normalizer: Applied to each picture before it is resized; None for none. A mapping with
             its settings will do. It comes from `data.normalize`.
+        crop: Cuts the largest face out before all of that; None for whole pictures. A mapping with
+            its settings will do. It comes from `data.crop`.
 
     Raises:
         UserError: A setting is out of range.
@@ -50,6 +55,7 @@ class Preprocess:
     std: tuple[float, ...]
     max_pixels: int
     normalizer: Normalizer | None = None
+    crop: FaceCrop | None = None
 
     def __post_init__(self) -> None:
         def check(fine: bool, name: str, must: str) -> None:
@@ -82,37 +88,70 @@ class Preprocess:
                 object.__setattr__(self, "normalizer", Normalizer.from_dict(self.normalizer))
             must = "with data.normalize it must be crop, as the normalizer cuts pictures square"
             check(self.fit == "crop", "fit", must)
+        if self.crop is not None and not isinstance(self.crop, FaceCrop):
+            object.__setattr__(self, "crop", FaceCrop.from_dict(self.crop))
 
     @classmethod
     def from_dict(cls, settings: Mapping) -> "Preprocess":
         """Settings from plain data, such as a config or a checkpoint.
 
-        Without `normalizer`, which older checkpoints lack, there is none.
+        Without `normalizer` or `crop`, which older checkpoints lack, there is none.
 
         Raises:
             UserError: A setting is missing, unknown or out of range.
         """
         names = [field.name for field in fields(cls)]
-        if set(settings) | {"normalizer"} != set(names):
+        if set(settings) | set(LATER) != set(names):
             raise UserError(
                 f"preprocessing takes {', '.join(names)}; got {', '.join(map(str, settings))}"
             )
         return cls(**{str(key): value for key, value in settings.items()})
 
+    @classmethod
+    def of_config(cls, settings: Mapping, data: Mapping) -> "Preprocess":
+        """Settings of a network's input with what the config's `data` adds to them.
+
+        They stand there and not in each conf/model/*.yaml, where a new network's could lack a line.
+
+        Args:
+            settings: `model.preprocess`, plain.
+            data: The `data` group, plain.
+
+        Raises:
+            UserError: As `from_dict`.
+        """
+        own = {"normalizer": data.get("normalize"), "crop": FaceCrop.of_config(data)}
+        return cls.from_dict({**settings, **own})
+
     def to_dict(self) -> dict:
-        """Plain data: numbers, strings, lists of numbers; `normalizer` only where there is one."""
+        """Plain data; `normalizer` and `crop` only where there is one."""
         plain = asdict(self) | {"mean": list(self.mean), "std": list(self.std)}
-        if self.normalizer is None:
-            del plain["normalizer"]  # as older checkpoints have it, which thus can be resumed
+        for name in LATER:
+            if plain[name] is None:
+                del plain[name]  # as older checkpoints have it, which thus can be resumed
         return plain
 
     def pixels_key(self) -> tuple:
         """What the uint8 result depends on; `mean` and `std` come later."""
         key = (self.size, self.fit, self.interpolation, self.max_pixels)
-        return key if self.normalizer is None else (*key, astuple(self.normalizer))
+        key = key if self.normalizer is None else (*key, astuple(self.normalizer))
+        return key if self.crop is None else (*key, "crop", astuple(self.crop))
+
+    @property
+    def uncropped(self) -> "Preprocess":
+        """What happens to a piece that was cut out already."""
+        return replace(self, crop=None)
+
+    def cut(self, image: np.ndarray) -> Cut:
+        """The piece of a decoded picture that becomes the input: the largest face, or all of it.
+
+        Args:
+            image: uint8 (H, W, 3).
+        """
+        return Cut.whole(image) if self.crop is None else self.crop.largest(image)
 
     def __call__(self, data: bytes) -> np.ndarray:
-        """Decode, normalize the file's traces away if so set, and resize.
+        """Decode, and as far as set: cut the face out, normalize the file's traces away; resize.
 
         Args:
             data: A whole image file.
@@ -126,7 +165,18 @@ class Preprocess:
         return self.resize(decode(data, max_pixels=self.max_pixels))
 
     def resize(self, image: np.ndarray) -> np.ndarray:
-        """From a decoded picture on: the normalizer, if there is one, then the size.
+        """From a decoded picture on: the crop and the normalizer, if there are any, then the size.
+
+        Args:
+            image: uint8 (H, W, 3).
+
+        Returns:
+            uint8 (S, S, 3).
+        """
+        return self.resize_cut(self.cut(image).image)
+
+    def resize_cut(self, image: np.ndarray) -> np.ndarray:
+        """`resize` of a piece that was cut out already, such as one of `crop.cuts`.
 
         Args:
             image: uint8 (H, W, 3).

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from detector.data.crop import Cut
 from detector.data.decode import decode
 from detector.data.faces import find_faces
 from detector.data.geometry import to_input
@@ -109,18 +110,29 @@ def landmarks_in_input(
     """Finds the face of a decoded picture: the largest whose nose is inside the input.
 
     Args:
-        image: uint8 RGB (H, W, 3), as decoded, before the normalizer and before resizing.
+        image: uint8 RGB (H, W, 3), as decoded, before the crop, the normalizer and resizing.
         preprocess: The network's.
 
     Returns:
         float64 (5, 2) landmarks in pixels of the input, and YuNet's score; None without a face.
     """
+    if preprocess.crop is not None:
+        return landmarks_of_cut(preprocess.cut(image), preprocess)
     height, width = image.shape[:2]
     for face in find_faces(image):
         points = to_input(np.array(face.landmarks), width, height, preprocess)
         if ((points[2] >= 0) & (points[2] <= preprocess.size)).all():
             return points, face.score
     return None
+
+
+def landmarks_of_cut(cut: Cut, preprocess: Preprocess) -> tuple[np.ndarray, float] | None:
+    """`landmarks_in_input` of the face that a piece was cut out for; None where it has none."""
+    if cut.landmarks is None:
+        return None
+    height, width = cut.image.shape[:2]
+    points = to_input(cut.points(cut.landmarks), width, height, preprocess.uncropped)
+    return points, cut.score
 
 
 def regions_of_image(image: np.ndarray, preprocess: Preprocess) -> Placed | None:
@@ -134,7 +146,15 @@ def regions_of_image(image: np.ndarray, preprocess: Preprocess) -> Placed | None
         None where no face is found, or one that is seen from the side so far that its landmarks
         lie on a line.
     """
-    found = landmarks_in_input(image, preprocess)
+    return _placed(landmarks_in_input(image, preprocess), preprocess)
+
+
+def regions_of_cut(cut: Cut, preprocess: Preprocess) -> Placed | None:
+    """`regions_of_image` of the face that a piece was cut out for."""
+    return _placed(landmarks_of_cut(cut, preprocess), preprocess)
+
+
+def _placed(found: tuple[np.ndarray, float] | None, preprocess: Preprocess) -> Placed | None:
     if found is None:
         return None
     try:

@@ -8,6 +8,7 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from detector import cli
+from detector.data.crop import FaceCrop
 from detector.data.index import Index
 from detector.data.load import FaceSet, load_set
 from detector.errors import UserError
@@ -59,7 +60,7 @@ def choose_set(
             none is named and the network's own is not known.
     """
     data = _settings(entry, asked, trained)
-    _check_normalizer(data, trained.predictor)
+    _check_preprocessing(data, trained.predictor)
     faces = load_set(data, cache, progress, one_class=True)
     check_meaning(trained.predictor, faces.index)
     return Chosen(data, faces, look_back(trained, faces.index))
@@ -92,11 +93,18 @@ def _settings(entry: str, asked: DictConfig, trained: Trained) -> DictConfig:
     return own
 
 
-def _check_normalizer(data: DictConfig, predictor: Predictor) -> None:
+def _check_preprocessing(data: DictConfig, predictor: Predictor) -> None:
     asked, own = data.get("normalize"), predictor.preprocess.normalizer
     if asked is not None and (own is None or dict(asked) != asdict(own)):
         learnt = "without one" if own is None else f"with {asdict(own)}"
         raise UserError(
             f"data.normalize: the network was trained {learnt} and sees every file that way;"
             " leave it out"
+        )
+    crop, own = FaceCrop.of_config(data), predictor.preprocess.crop
+    if crop is not None and crop != own:
+        learnt = "on whole pictures" if own is None else f"with {own.to_dict()}"
+        raise UserError(
+            f"data.crop: the network was trained {learnt} and sees every file that way; leave it"
+            " out"
         )

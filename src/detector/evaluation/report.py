@@ -138,6 +138,8 @@ def _controls(result: Mapping) -> list[str]:
             f"They see the files as they are, the network each as a JPEG of {normalizer['size']}"
             f" pixels and quality {normalizer['quality']}."
         ]
+    if result.get("crop"):
+        lines += ["They see whole pictures, the network the largest face of each, cut out."]
     return lines
 
 

@@ -108,12 +108,13 @@ class Evaluation:
         """Measures and writes the report; returns what metrics.json holds, and `folder`."""
         scored = self._score()
         index, predictor = self.faces.index, self.trained.predictor
-        normalizer = predictor.preprocess.normalizer
+        normalizer, crop = predictor.preprocess.normalizer, predictor.preprocess.crop
         metrics = {
             "network": self.trained.name,
             "checkpoint": str(self.trained.checkpoint),
             "trained_on": predictor.trained_on,
             "normalize": normalizer and asdict(normalizer),
+            "crop": crop and crop.to_dict(),
             "set": index.name,
             "part": self.options.part,
             "class_names": list(index.class_names),

@@ -9,6 +9,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from detector.errors import UserError
+from detector.predicting.find import newest
 from detector.predictor import Predictor
 
 DAMAGED = (
@@ -70,18 +71,3 @@ def open_trained(ckpt: str | None, runs: Path, device: str) -> Trained:
             " checkpoint out of it, or restore its config.yaml and split.csv"
         ) from error
     return Trained(predictor, path, data, parts)
-
-
-def newest(runs: Path) -> Path:
-    """best.ckpt of the newest run that has one.
-
-    Raises:
-        UserError: There is none; names the command that makes one.
-    """
-    found = sorted(runs.glob("train/*/*/checkpoints/best.ckpt"), key=lambda p: p.stat().st_mtime)
-    if not found:
-        raise UserError(
-            f"no trained network below {runs}: make one with python -m detector.train, or name"
-            " one with ckpt="
-        )
-    return found[-1]

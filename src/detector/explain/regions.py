@@ -5,10 +5,12 @@ from detector.data.regions import (
     Placed,
     landmarks_in_input,
     regions,
+    regions_of_cut,
     regions_of_file,
     regions_of_image,
 )
 
 __all__ = [
-    "REGIONS", "Placed", "landmarks_in_input", "regions", "regions_of_file", "regions_of_image",
+    "REGIONS", "Placed", "landmarks_in_input", "regions", "regions_of_cut",
+    "regions_of_file", "regions_of_image",
 ]  # fmt: skip

@@ -73,17 +73,20 @@ def look_at(
     kept, lost, origin = [], {}, defaultdict(int)
     for done, row in enumerate(map(int, rows), 1):
         try:
-            whole = _decoded(index.path(row), preprocess)
+            whole = _decoded(index.path(row), preprocess.max_pixels)
         except (OSError, UserError) as error:
             lost[index["name"][row]] = str(error)
             continue
+        cut = preprocess.cut(whole)
         placed = regions_of_image(whole, preprocess)
         empty = np.zeros((preprocess.size, preprocess.size), np.int8)
-        mask, source = _mask(index, row, whole, photographs.get(row, ()), preprocess)
+        mask, source = _mask(index, row, whole, photographs.get(row, ()), preprocess.max_pixels)
+        if mask is not None:
+            mask = mask_to_input(cut.mask(mask), preprocess.uncropped)
         if mask is not None and mask.any():
             origin[source] += 1
         kept.append(
-            (row, preprocess.resize(whole), empty if placed is None else placed.labels,
+            (row, preprocess.resize_cut(cut.image), empty if placed is None else placed.labels,
              placed is not None, empty > 0 if mask is None else mask)
         )  # fmt: skip
         if progress:
@@ -131,23 +134,23 @@ def _photographs(index: Index) -> dict[int, list[int]]:
 
 
 def _mask(
-    index: Index, row: int, whole: np.ndarray, photographs: Sequence[int], preprocess: Preprocess
+    index: Index, row: int, whole: np.ndarray, photographs: Sequence[int], max_pixels: int
 ) -> tuple[np.ndarray | None, str]:
-    """Mask in the network's input, and by what it is known; None and '' for none."""
+    """Mask of the decoded picture, and by what it is known; None and '' for none."""
     if index.labels[row] != 0:
         return None, ""
     drawn = _drawn(index, row)
     if drawn.is_file():
         edited = _palette(drawn, whole.shape[1::-1])
         if edited is not None:
-            return mask_to_input(edited > 0, preprocess), "the set's own masks"
+            return edited > 0, "the set's own masks"
     for other in photographs:
         try:
-            found = edited_mask(_decoded(index.path(other), preprocess), whole)
+            found = edited_mask(_decoded(index.path(other), max_pixels), whole)
         except (OSError, UserError):
             continue
         if found is not None and found.any():
-            return mask_to_input(found, preprocess), "difference from the photograph"
+            return found, "difference from the photograph"
     return None, ""
 
 
@@ -160,5 +163,5 @@ def _palette(path: Path, size: tuple[int, int]) -> np.ndarray | None:
         return None
 
 
-def _decoded(path: Path, preprocess: Preprocess) -> np.ndarray:
-    return decode(path.read_bytes(), max_pixels=preprocess.max_pixels)
+def _decoded(path: Path, max_pixels: int) -> np.ndarray:
+    return decode(path.read_bytes(), max_pixels=max_pixels)

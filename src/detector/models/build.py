@@ -9,7 +9,6 @@ import inspect
 from torch import nn
 
 from detector.errors import UserError
-from detector.models.backbone import timm_network
 from detector.models.cnn import NETWORKS
 
 
@@ -30,6 +29,8 @@ def build_network(name: str, *, size: int, classes: int, **options) -> nn.Module
     if not isinstance(name, str):
         raise UserError(f"model.net.name={name}: give the name of a network")
     if name not in NETWORKS:
+        from detector.models.backbone import timm_network  # timm takes a second to import
+
         return timm_network(name, size, classes, **options)
     network = NETWORKS[name]
     valid = [p for p in inspect.signature(network).parameters if p not in ("size", "classes")]

@@ -7,7 +7,7 @@ head of a network (freezing, rates by layer, embeddings, `init_from`) knows this
 import torch
 from torch import Tensor, nn
 
-CLASSES = 2  # the first logits: fake and real; one for each part follows
+from detector.predicting.card import CLASSES
 
 
 def with_bits(labels: Tensor, bits: Tensor) -> Tensor:

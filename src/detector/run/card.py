@@ -97,6 +97,7 @@ def _network(facts: Facts) -> list[str]:
         if not normalize
         else "- files: each is first made a JPEG of one kind, "
         + ", ".join(f"{safe(k)} {safe(v)}" for k, v in normalize.items()),
+        *_crop(facts),
         f"- output: the score that a picture is {facts.fake}, between 0 and 1"
         + (PART_HEAD if model.get("parts") else ""),
         f"- begun with: {_begun(config)}",
@@ -110,6 +111,20 @@ def _network(facts: Facts) -> list[str]:
     if options := in_words_of_training(config):
         lines.append(f"- training: {safe('; '.join(options))}")
     return lines
+
+
+def _crop(facts: Facts) -> list[str]:
+    data, counted = facts.config["data"], facts.metrics.get("training", {}).get("crop")
+    if not data.get("crop"):
+        return []
+    line = f"- crop: the largest face, with {data['crop_margin']:g} of its longer side around it"
+    line += ", turned so that the eyes are level" if data.get("crop_align") else ""
+    if counted:
+        line += (
+            f"; in {int(counted['without_a_face'])} of {int(counted['images'])} training images"
+            " none was found, and they are whole"
+        )
+    return [line]
 
 
 def _begun(config: Mapping) -> str:

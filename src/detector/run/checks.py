@@ -27,7 +27,7 @@ from detector.rules import (
 from detector.rules import text as text_rule
 from detector.run.hardware import ACCELERATORS, PRECISIONS
 from detector.run.optim import OPTIMIZERS, SCHEDULES
-from detector.run.progress import KINDS
+from detector.run.bars import KINDS
 
 MONITORS = tuple(f"{p}/{m}" for p in ("val", "train") for m in ("auroc", "accuracy", "loss"))
 

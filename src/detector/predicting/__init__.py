@@ -1,0 +1,1 @@
+"""What lies behind `detector.predictor`: cards, backends, released weights, streams of pictures."""

@@ -1,0 +1,111 @@
+"""From one picture to the pieces of it that a network sees; safe in several threads."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from detector.data.preprocess import Preprocess
+from detector.errors import UserError
+from detector.predicting.pixels import is_path, pixels_of
+from detector.predicting.sources import Unread
+
+if TYPE_CHECKING:
+    from detector.data.crop import Cut
+
+MOST_FACES = 16  # of one picture that get an answer, so that a crowd cannot fill the memory
+NO_FACE = (
+    "no face was found, so the whole picture was looked at; this network was trained on faces that"
+    " were cut out"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What the network sees of a picture.
+
+    Args:
+        image: uint8 (S, S, 3).
+        face: 1 for the largest face, 2 for the next; 0 for the whole picture.
+        box: Of the face, in pixels of the picture.
+        labels: int8 (S, S), the region at each pixel; None where none was asked for, or none found.
+    """
+
+    image: np.ndarray
+    face: int = 0
+    box: tuple[float, float, float, float] | None = None
+    labels: np.ndarray | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """A picture that was read, or why it was not.
+
+    Args:
+        path: As it was given, empty where it was not given by a path.
+        pieces: At least one, unless there is an error.
+        warnings: One sentence each.
+        error: One line; empty where it was read.
+    """
+
+    path: str
+    pieces: tuple[Piece, ...] = ()
+    warnings: tuple[str, ...] = ()
+    error: str = ""
+
+
+def look(source: object, preprocess: Preprocess, regions: bool) -> Looked:
+    """Reads a picture and makes the network's input of it.
+
+    Args:
+        source: As `pixels_of` takes it.
+        preprocess: The network's.
+        regions: Also find the regions of the face.
+
+    Raises:
+        UserError: It cannot be read.
+    """
+    image = pixels_of(source, preprocess.max_pixels)
+    path = str(source) if is_path(source) else ""
+    crop = getattr(preprocess, "crop", None)
+    if crop is None:
+        labels = _labels(lambda of: of.regions_of_image(image, preprocess)) if regions else None
+        return Looked(path, (Piece(preprocess.resize(image), labels=labels),))
+    cuts = crop.cuts(image)
+    if not cuts:
+        return Looked(path, (Piece(preprocess.resize_cut(image)),), (NO_FACE,))
+    pieces = tuple(
+        _of_face(number, cut, preprocess, regions)
+        for number, cut in enumerate(cuts[:MOST_FACES], 1)
+    )
+    if len(cuts) == 1:
+        return Looked(path, pieces)
+    told = f"{len(cuts)} faces: each has an answer, and the picture that of the highest score"
+    if len(cuts) > MOST_FACES:
+        told = f"{len(cuts)} faces: the {MOST_FACES} largest were looked at"
+    return Looked(path, pieces, (told,))
+
+
+def look_or_tell(source: object, preprocess: Preprocess, regions: bool) -> Looked:
+    """As `look`, but with what is wrong of a picture told in `error`."""
+    if isinstance(source, Unread):
+        return Looked(source.path, error=source.error)
+    try:
+        return look(source, preprocess, regions)
+    except (UserError, OSError, MemoryError) as error:
+        told = " ".join(str(error).split()) or type(error).__name__
+        return Looked(str(source) if is_path(source) else "", error=told)
+
+
+def _of_face(number: int, cut: "Cut", preprocess: Preprocess, regions: bool) -> Piece:
+    labels = _labels(lambda of: of.regions_of_cut(cut, preprocess)) if regions else None
+    box = tuple(float(value) for value in cut.box)
+    return Piece(preprocess.resize_cut(cut.image), number, box, labels)
+
+
+def _labels(find: Callable[[object], object]) -> np.ndarray | None:
+    from detector.data import regions  # OpenCV, which most predictions do without
+
+    placed = find(regions)
+    return placed and placed.labels

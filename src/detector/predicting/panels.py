@@ -1,0 +1,85 @@
+"""Panels of `detector.predict`: each picture beside what the network looked at."""
+
+import time
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from detector.errors import UserError
+from detector.explain.cam import METHODS
+from detector.explain.panel import panel_figure
+from detector.explain.regions import REGIONS
+from detector.explain.scores import region_areas
+from detector.predicting.prediction import Prediction
+from detector.predictor import Predictor
+
+
+class Panels:
+    """Saves them.
+
+    Args:
+        options: `predict` of the config.
+        runs: Folder of all runs; below it a new folder is made unless `panels` names one.
+        checkpoint: Named in the new folder's name.
+        predictor: The network.
+
+    Raises:
+        UserError: The method is unknown, the network has no layers to look into, or the folder
+            cannot be made.
+    """
+
+    def __init__(
+        self, options: DictConfig, runs: Path, checkpoint: Path, predictor: Predictor
+    ) -> None:
+        if options.method not in METHODS:
+            raise UserError(f"predict.method={options.method}: choose among {', '.join(METHODS)}")
+        _ = predictor.network  # says so where it is an exported file
+        self._predictor, self._used = predictor, set()
+        stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
+        folder = options.panels or runs / "predict" / checkpoint.stem / stamp
+        self.folder = Path(folder).expanduser()
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"{self.folder} cannot be made ({error.strerror or error}): set predict.panels="
+            ) from error
+
+    def add(self, answer: Prediction) -> None:
+        """Saves the panel of a picture, or one for each of its faces.
+
+        Raises:
+            UserError: It cannot be written.
+        """
+        for one in answer.faces or (answer,):
+            if one.heatmap is None:
+                continue
+            name = Path(one.path).stem or "picture"
+            path = self.folder / f"{self._unused(f'{name}-face{one.face}' if one.face else name)}.png"
+            try:
+                self._figure(one).savefig(path)
+            except OSError as error:
+                raise UserError(f"{path} cannot be written ({error.strerror or error})") from error
+
+    def _figure(self, one: Prediction) -> object:
+        said = f"{one.verdict}, {one.reason}" if one.reason else one.verdict
+        title = f"Predicted: {said} ({self._predictor.score_name} {one.p_fake:.2f})"
+        areas = None
+        if one.labels is not None:
+            found = region_areas(one.labels[None])[0]
+            areas = dict(zip(REGIONS, map(float, found), strict=True))
+        notes = list(one.warnings)
+        if one.labels is None:
+            notes.append("No face was found, so there are no regions.")
+        return panel_figure(
+            one.image, one.heatmap, title=title, notes="   ".join(notes), regions=one.labels,
+            shares=one.regions, areas=areas,
+        )  # fmt: skip
+
+    def _unused(self, stem: str) -> str:
+        name, n = stem, 1
+        while name in self._used:
+            n += 1
+            name = f"{stem}-{n}"
+        self._used.add(name)
+        return name

@@ -1,0 +1,142 @@
+"""The file with the answers: a row a picture, or a row a face, written as they come."""
+
+import csv
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from detector.errors import UserError
+from detector.predicting.prediction import Prediction
+
+if TYPE_CHECKING:
+    from detector.predictor import Predictor
+
+SUFFIXES = (".csv", ".jsonl")
+PART = ".part"  # added to the name of a file that is not complete
+
+
+class Table:
+    """A context: within it `add` writes; at its end without an error the file gets its name.
+
+    An interrupted job leaves what it had under the name with `.part` added.
+
+    Args:
+        path: Ends in .csv or .jsonl; what lies there is replaced at the end.
+        score_name: `p_fake`, for faces.
+        part_names: Of a network with a part head, a column each.
+
+    Raises:
+        UserError: The suffix is another, or the file cannot be written.
+    """
+
+    def __init__(self, path: Path, score_name: str, part_names: Sequence[str] = ()) -> None:
+        check_output(path)
+        self.path, self.partial = path, path.with_name(path.name + PART)
+        self._score_name, self._part_names = score_name, part_names
+        self.rows = 0
+
+    def __enter__(self) -> "Table":
+        try:
+            # A name that is no UTF-8 comes with its bytes escaped, so that all can read the file.
+            self._file = open(  # noqa: SIM115
+                self.partial, "w", newline="", encoding="utf-8", errors="backslashreplace"
+            )
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+        if self.path.suffix.lower() == ".csv":
+            self._writer = csv.writer(self._file, lineterminator="\n")
+            self._guarded(lambda: self._writer.writerow(self._columns()))
+        return self
+
+    def __exit__(
+        self, kind: type | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            try:
+                self._file.close()
+            except OSError:  # the disk is full, which is what is being told
+                pass
+            return
+        self._guarded(self._file.close)
+        try:
+            os.replace(self.partial, self.path)
+        except OSError as fault:
+            raise _unwritable(self.path, fault) from fault
+
+    def add(self, answer: Prediction) -> None:
+        """Writes a picture's row, or one for each of its faces.
+
+        Raises:
+            UserError: The disk is full, or the like; says where the rest is.
+        """
+        for one in answer.faces or (answer,):
+            self._guarded(self._line, one)
+            self.rows += 1
+
+    def flush(self) -> None:
+        """So that a job that is killed leaves its answers."""
+        self._guarded(self._file.flush)
+
+    def _guarded(self, write: Callable, *args: object) -> None:
+        try:
+            write(*args)
+        except OSError as error:
+            raise UserError(
+                f"{self.partial} cannot be written ({error.strerror or error}); it holds about"
+                f" {self.rows} rows"
+            ) from error
+
+    def _columns(self) -> list[str]:
+        first = ["path", self._score_name, "verdict", "error", "reason", "face", "box", "warnings"]
+        return [*first, "threshold", "unlikeness", *(f"p_{name}" for name in self._part_names)]
+
+    def _line(self, one: Prediction) -> None:
+        if self.path.suffix.lower() == ".jsonl":
+            self._file.write(json.dumps(as_plain(one, self._score_name), allow_nan=False) + "\n")
+            return
+        box = "" if one.box is None else " ".join(f"{value:.1f}" for value in one.box)
+        parts = [_shown((one.parts or {}).get(name)) for name in self._part_names]
+        self._writer.writerow([
+            one.path, _shown(one.p_fake), one.verdict, one.error, one.reason, one.face or "", box,
+            " | ".join(one.warnings), _shown(one.threshold), _shown(one.unlikeness), *parts,
+        ])  # fmt: skip
+
+
+def as_plain(one: Prediction, score_name: str) -> dict:
+    """An answer as JSON has it, without its arrays."""
+    plain = {
+        "path": one.path, score_name: one.p_fake, "verdict": one.verdict, "error": one.error,
+        "reason": one.reason, "face": one.face, "box": one.box and list(one.box),
+        "warnings": list(one.warnings), "threshold": one.threshold, "unlikeness": one.unlikeness,
+    }  # fmt: skip
+    for name in ("parts", "regions"):
+        if (found := getattr(one, name)) is not None:
+            plain[name] = found
+    return plain
+
+
+def check_output(path: Path) -> None:
+    """Refuse a file that cannot be written, before any work.
+
+    Raises:
+        UserError: Its suffix is unknown, its folder is not there, or it is a folder itself.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise UserError(f"output={path}: give a name that ends in {' or '.join(SUFFIXES)}")
+    if path.is_dir():
+        raise UserError(f"output={path} is a folder: give the name of a file")
+    if not path.parent.is_dir():
+        raise UserError(f"output={path}: there is no folder {path.parent}: make it, or choose another")
+    if not os.access(path.parent, os.W_OK):
+        raise UserError(f"output={path}: {path.parent} cannot be written: choose another folder")
+
+
+def _unwritable(path: Path, error: OSError) -> UserError:
+    return UserError(f"output={path} cannot be written ({error.strerror or error})")
+
+
+def _shown(value: float | None) -> str:
+    return "" if value is None else f"{value:.9g}"
