@@ -107,6 +107,7 @@ class Api:
             ("GET", "/api/networks"): self.list_networks,
             ("GET", "/health"): self.health,
             ("POST", "/gradio_api/upload"): self.upload,
+            ("GET", "/gradio_api/upload_progress"): self.progress,
         }
 
     async def __call__(self, scope: Mapping, receive: Receive, send: Send) -> None:
@@ -208,6 +209,10 @@ class Api:
             await answer(send, refused.status, refused.message)
             return
         await answer(send, 200, tokens)
+
+    async def progress(self, scope: Mapping, receive: Receive, send: Send) -> None:
+        """Gradio's script listens here during an upload, and is told that it is done."""
+        await answer(send, 200, b'data: {"msg": "done"}\n\n', {"content-type": "text/event-stream"})
 
     def _keep(self, files: list) -> list[str]:
         tokens = []

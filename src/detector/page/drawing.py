@@ -43,6 +43,8 @@ def page_of(judgement: Judgement) -> str:
     for answer in judgement.answers:
         parts.append(answer_html(answer, judgement))
     parts.append(_facts(judgement))
+    if judgement.opened is not None:
+        parts.append(f'<p class="note">Network: {escape(judgement.opened.network.label)}</p>')
     return _article("".join(parts))
 
 
@@ -184,6 +186,7 @@ def _boxes(
 def _heatmap(answer: Answer, judgement: Judgement) -> str:
     one, network = answer.prediction, judgement.opened.network
     method = judgement.method
+    by = words.METHODS.get(method, method)
     drawn = heat_over(one.image, one.heatmap)
     empty = one.heatmap.max() <= 0
     top = _top(one.regions)
@@ -193,7 +196,7 @@ def _heatmap(answer: Answer, judgement: Judgement) -> str:
     caption = (
         "Nothing in the picture spoke for fake, so the map is empty."
         if empty
-        else f"Bright: where the network saw evidence for fake ({method}), whatever the verdict."
+        else f"Bright: where the network saw evidence for fake ({by}), whatever the verdict."
     )
     rows = "" if empty else "".join(
         f"<tr><th scope=\"row\">{escape(name)}</th><td>{share:.0%}</td>"

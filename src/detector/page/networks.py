@@ -28,7 +28,7 @@ DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLEr
 
 
 @dataclass(frozen=True, eq=False)
-class Tested:
+class Measured:
     """What a network said of the test part of its own set.
 
     Args:
@@ -85,7 +85,7 @@ class Network:
     trained_on: str
     on_photographs: bool
     size: int = 0
-    tested: Tested | None = None
+    tested: Measured | None = None
     heatmaps: Mapping[str, HeatmapFigure] = field(default_factory=dict)
 
 
@@ -232,10 +232,9 @@ def read_run(folder: Path, cards: Mapping[Path, Mapping[str, HeatmapFigure]]) ->
     auroc = metrics.get("test", {}).get("auroc", {}).get("value")
     measured = "its test part not measured" if auroc is None else f"test AUROC {auroc:.3f}"
     drawn = ", rendered faces only" if rendered else ""
-    when = folder.name.replace("_", " ", 1)
     return Network(
         key=f"{folder.parent.name}/{folder.name}",
-        label=f"{model['name']} trained on {data['name']}{drawn} · {measured} · {when}",
+        label=f"{model['name']} on {data['name']}{drawn} · {measured} · {folder.name}",
         file=file,
         trained_on=str(data["name"]),
         on_photographs=not rendered,
@@ -252,7 +251,7 @@ def is_rendered(data: Mapping) -> bool:
     return all(str(entry).split()[0] == RENDERED for entry in data["sets"])
 
 
-def read_tested(folder: Path) -> Tested | None:
+def read_tested(folder: Path) -> Measured | None:
     """The test part of a run's predictions.csv; None where there is none.
 
     Raises:
@@ -267,7 +266,7 @@ def read_tested(folder: Path) -> Tested | None:
     p_fake = np.array([float(row["p_fake"]) for row in rows])
     if not ((p_fake >= 0) & (p_fake <= 1)).all():
         raise ValueError("scores outside 0 to 1")
-    return Tested(
+    return Measured(
         p_fake,
         np.array([int(row["label"]) == 0 for row in rows]),
         np.array([group[row["path"]] for row in rows]),

@@ -186,8 +186,10 @@ def _parsed(key: str, value: str) -> tuple[str, dict[str, str]]:
 async def answer(
     send: Send, status: int, content: object, headers: Mapping[str, str] | None = None
 ) -> None:
-    """Sends JSON, with the headers that all answers have."""
-    body = json.dumps(content, allow_nan=False).encode()
+    """Sends JSON, or bytes as they are, with the headers that all answers have."""
+    body = content
+    if not isinstance(content, bytes):
+        body = json.dumps(content, allow_nan=False).encode()
     given = {
         "content-type": "application/json",
         "content-length": str(len(body)),

@@ -109,9 +109,7 @@ def survival(
     return found
 
 
-def follow(
-    change: Change, before: Prediction, after: Sequence[Prediction]
-) -> Prediction | None:
+def follow(change: Change, before: Prediction, after: Sequence[Prediction]) -> Prediction | None:
     """The answer for the same face in a changed picture; None where it was lost."""
     if before.box is None:  # the whole picture was looked at
         return after[0] if len(after) == 1 and after[0].box is None else None

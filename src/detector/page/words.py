@@ -10,12 +10,16 @@ import numpy as np
 
 from detector.evaluation.calibration import log_odds
 from detector.evaluation.intervals import effective_n, wilson
-from detector.page.networks import HeatmapFigure, Tested
+from detector.page.networks import HeatmapFigure, Measured
 
 NEIGHBOURS = 100  # test pictures whose scores are nearest, at most
 ALIKE = 0.05, 0.5  # and within so much of p_fake, or of its log odds
 FEW = 10  # below that nothing is said of their share
 LEVEL = 0.95
+METHODS = {
+    "gradcam": "Grad-CAM", "gradcam++": "Grad-CAM++", "hirescam": "HiResCAM",
+    "layercam": "LayerCAM", "eigencam": "EigenCAM",
+}  # fmt: skip
 
 CANNOT = (
     "It cannot prove anything about one picture: it says how often pictures that were scored alike"
@@ -75,7 +79,7 @@ class Said:
     support: tuple[str, ...]
 
 
-def nearby(p_fake: float, tested: Tested | None) -> Nearby | None:
+def nearby(p_fake: float, tested: Measured | None) -> Nearby | None:
     """Counts the test pictures with nearly this score; None without a measured test part.
 
     Args:
@@ -153,12 +157,13 @@ def base_rate(near: Nearby) -> str:
     """The mix at which that was measured."""
     return (
         f"That is at the mix of the test set, in which {near.tested_fakes} of {near.tested}"
-        " pictures are fake; where fakes are rarer, fewer of the pictures scored like this are."
+        " pictures are fake; where fakes are rarer, a picture scored like this is less often fake."
     )
 
 
 def heatmap_words(figure: HeatmapFigure | None, method: str) -> str:
     """How far the heatmap can be believed, from a scorecard of the same weights."""
+    method = METHODS.get(method, method)
     if figure is None:
         return f"Whether {method} points at edits in this network: not measured (make scorecard)."
     if figure.value is None:
