@@ -286,7 +286,7 @@ def test_the_exit_code_says_if_any_failed(untrained, tmp_path):
     bad = command(f"ckpt={untrained}", f"inputs={top}", f"output={tmp_path}/o.csv")
     wrong = command(f"ckpt={tmp_path}/none.ckpt", f"inputs={top}")
     for process, code in ((good, 0), (bad, 1), (wrong, 2)):
-        out, err = process.communicate(timeout=120)
+        _, err = process.communicate(timeout=120)
         assert process.returncode == code and "Traceback" not in err, err
     assert len(rows(tmp_path / "o.csv")) == 4
     assert "error: no checkpoint" in err

@@ -220,9 +220,10 @@ class Predictor:
 
     def _explainer(self, method: str) -> "Explainer":
         """Kept, as each looks for its layer first."""
+        network = self.network  # an exported file has none, and may be where torch is not
+
         from detector.explain.cam import Explainer
 
-        network = self.network
         known = self._explainers.get(method)
         if known is None or known.network is not network:
             known = self._explainers[method] = Explainer(network, method)

@@ -11,6 +11,8 @@ from detector.errors import UserError
 # go on, and are compared, as if they had named it.
 ADDED = {
     "data.balance": "none",
+    "data.crop_margin": 0.25,  # which does nothing without data.crop
+    "data.crop_align": False,
     "augment.device": "auto",
     "trainer.compile": "auto",
     "model.pretrained": False,

@@ -108,7 +108,9 @@ def test_what_lies_beyond_the_picture_repeats_its_border():
     cut = FaceCrop(0.5, False)._cut(image, face(6, 30, 20, 24))
     beyond = round(cut.points((0, 0))[0])
     assert beyond > 10
-    assert np.array_equal(cut.image[:, :beyond], np.repeat(cut.image[:, beyond : beyond + 1], beyond, 1))
+    assert np.array_equal(
+        cut.image[:, :beyond], np.repeat(cut.image[:, beyond : beyond + 1], beyond, 1)
+    )
     mask = cut.mask(np.ones((60, 60), bool))
     assert not mask[:, :beyond].any() and mask[:, beyond:].all()
 
@@ -124,7 +126,9 @@ def scenes():
     """Rendered faces in a wider scene, turned: the picture, the planted mask, the landmarks."""
     made = []
     for seed, degrees in ((0, 0), (1, 17), (2, -24)):
-        one = portrait((5, seed), size=256, difficulty="easy", parts=(True, False, False, True), fake=True)
+        one = portrait(
+            (5, seed), size=256, difficulty="easy", parts=(True, False, False, True), fake=True
+        )
         image = np.array(Image.open(io.BytesIO(one.jpeg)).convert("RGB"))
         turn = cv2.getRotationMatrix2D((128, 128), degrees, 1)
         turn[:, 2] += 90, 40
@@ -149,8 +153,8 @@ def test_masks_and_landmarks_lie_right_on_rendered_faces(scenes, crop, monkeypat
         carried = mask_to_input(cut.mask(mask), step.uncropped)
         assert carried.any() and carried.shape == (96, 96)
         with monkeypatch.context() as patch:  # the same face, in a picture that shows the mask
-            where = Found(cut.box, tuple(map(tuple, cut.landmarks)), cut.score)
-            patch.setattr("detector.data.faces.find_faces", lambda _: [where])
+            where = [Found(cut.box, tuple(map(tuple, cut.landmarks)), cut.score)]
+            patch.setattr("detector.data.faces.find_faces", lambda _, where=where: where)
             shown = step.resize(np.repeat(mask[..., None] * np.uint8(255), 3, axis=2))[..., 0]
         assert overlap(carried, shown >= 128) > 0.9
         assert overlap(carried, warped(mask, cut, 96)) > 0.9
@@ -161,7 +165,7 @@ def test_masks_and_landmarks_lie_right_on_rendered_faces(scenes, crop, monkeypat
         assert (np.linalg.norm(points - placed, axis=1) < 0.3 * eyes).all()
         if crop.align:  # by the landmarks that were found, so nearly by the true ones
             assert abs(points[1, 1] - points[0, 1]) < 1e-6
-            assert abs(placed[1, 1] - placed[0, 1]) < 0.15 * eyes
+            assert abs(placed[1, 1] - placed[0, 1]) < 0.3 * eyes
         regions = regions_of_image(canvas, step)
         assert np.array_equal(regions.labels, regions_of_cut(cut, step).labels)
 
@@ -179,7 +183,9 @@ def warped(mask: np.ndarray, cut: Cut, size: int) -> np.ndarray:
     x, y = np.moveaxis(points @ np.linalg.inv(cut.to_cut[:, :2]).T, -1, 0)
     height, width = mask.shape
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    values = inside & mask[np.clip(y, 0, height - 1).astype(int), np.clip(x, 0, width - 1).astype(int)]
+    values = (
+        inside & mask[np.clip(y, 0, height - 1).astype(int), np.clip(x, 0, width - 1).astype(int)]
+    )
     return values.reshape(size, fine, size, fine).mean((1, 3)) >= 0.5
 
 
@@ -208,7 +214,9 @@ def test_the_order_is_crop_normalizer_resize(scenes):
     stream = io.BytesIO()
     Image.fromarray(canvas).save(stream, "PNG")
     settings = {"margin": 0.3, "align": True}, {"size": 80, "quality": 60}
-    step = Preprocess(64, "crop", "bilinear", (0.5,) * 3, (0.5,) * 3, 10**8, settings[1], settings[0])
+    step = Preprocess(
+        64, "crop", "bilinear", (0.5,) * 3, (0.5,) * 3, 10**8, settings[1], settings[0]
+    )
     piece = FaceCrop(0.3, True).cuts(canvas)[0].image
     by_hand = np.asarray(
         Image.fromarray(step.normalizer(piece)).resize((64, 64), Image.Resampling.BILINEAR)
@@ -241,8 +249,9 @@ def test_what_a_config_asks_for():
 @pytest.mark.parametrize(
     "settings",
     [None, "face", {}, {"margin": 0.2}, {"margin": 0.2, "align": 1}, {"margin": "1", "align": True},
-     {"margin": -0.1, "align": True}, {"margin": 2.1, "align": True}, {"margin": True, "align": True},
-     {"margin": float("nan"), "align": True}, {"margin": 0.1, "align": True, "x": 1}],
+     {"margin": -0.1, "align": True}, {"margin": 2.1, "align": True},
+     {"margin": True, "align": True}, {"margin": float("nan"), "align": True},
+     {"margin": 0.1, "align": True, "x": 1}],
 )  # fmt: skip
 def test_bad_settings_are_refused_in_one_line(settings):
     with pytest.raises(UserError) as refused:

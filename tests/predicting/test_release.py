@@ -154,6 +154,16 @@ CHANGES = {
     "size": (
         lambda told: told["detector"]["preprocess"].update(size=10**9), "between 16 and 4096"
     ),
+    "a size that would take 100 GB": (
+        lambda told: told["detector"]["preprocess"].update(size=4096), "do not fit cnn3 at 4096"
+    ),
+    "options": (
+        lambda told: told["detector"].update(network={"name": "resnet18", "act_layer": 5}),
+        "resnet18",
+    ),
+    "an option twice": (
+        lambda told: told["detector"]["network"].update(size=5), "cannot be built"
+    ),
     "calibration": (
         lambda told: told["detector"]["calibration"].update(temperature=0), "out of range"
     ),

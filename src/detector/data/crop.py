@@ -19,7 +19,9 @@ import numpy as np
 from detector.errors import UserError
 
 MARGINS = 0.0, 2.0
-NARROW = 0.15  # of the box's width: eyes nearer to each other, as in profile, have no sure direction
+NARROW = (
+    0.15  # of the box's width: eyes nearer to each other, as in profile, have no sure direction
+)
 SAYS = f"choose null or face; data.crop_margin from {MARGINS[0]:g} to {MARGINS[1]:g}"
 
 
@@ -33,7 +35,8 @@ class Cut:
             the first pixel reaches from 0 to 1.
         box: Left, top, width and height of the face in pixels of the picture; None where the
             piece is the whole picture, as no face was looked for, or none found.
-        landmarks: float64 (5, 2), x and y in pixels of the picture, as `faces.Found`; None likewise.
+        landmarks: float64 (5, 2), x and y in pixels of the picture, in the order of `faces.Found`;
+            None likewise.
         score: How sure YuNet is of the face, in [0, 1]; None likewise.
     """
 
@@ -168,7 +171,9 @@ def _cut(
 ) -> np.ndarray:
     """(height, width, ...) of an image (H, W, ...), what lies beyond it repeated or 0."""
     if np.array_equal(to_cut[:, :2], np.eye(2)):  # whole pixels are copied
-        at = [np.arange(n) - int(to) for n, to in zip((height, width), to_cut[::-1, 2], strict=True)]
+        at = [
+            np.arange(n) - int(to) for n, to in zip((height, width), to_cut[::-1, 2], strict=True)
+        ]
         near = [a.clip(0, n - 1) for a, n in zip(at, image.shape, strict=False)]
         piece = image[near[0]][:, near[1]]
         if not repeat:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from detector.evaluation.controls import CONTROLS
+from detector.evaluation.refused import in_words
 
 NAMES = {
     "auroc": "AUROC",
@@ -56,7 +57,7 @@ def markdown(result: Mapping) -> str:
         [[name, shown(metrics[key])] for key, name in NAMES.items() if key in metrics],
     )
     for section in (
-        _sets, _controls, _calibration, _false_alarms, _usual_table, _kinds, _robustness
+        _sets, _controls, _calibration, _refused, _false_alarms, _usual_table, _kinds, _robustness
     ):  # fmt: skip
         lines += section(result)
     return "\n".join([*lines, ""])
@@ -161,6 +162,13 @@ def _calibration(result: Mapping) -> list[str]:
             f" (of all: {1 - metrics['accuracy']['value']:.3f}).",
         ]
     return lines
+
+
+def _refused(result: Mapping) -> list[str]:
+    if not (found := result.get("refused")):
+        return []
+    lines = ["", "## Pictures unlike those of its training", ""]
+    return [*lines, *in_words(found, shown(found["share"]), result["gate"]["alpha"])]
 
 
 def _false_alarms(result: Mapping) -> list[str]:

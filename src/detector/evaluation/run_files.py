@@ -17,6 +17,7 @@ ASIDE = (
     *("data.start_method", "data.cache_gb", "data.max_pixels", "metrics.", "evaluate_test"),
     "trainer.accelerator",
     "heatmaps.",
+    "gate.",
 )
 
 

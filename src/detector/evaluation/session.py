@@ -20,6 +20,7 @@ from detector.evaluation.measures import Scored
 from detector.evaluation.memory import look_back
 from detector.evaluation.per_set import per_set
 from detector.evaluation.perturbations import choose
+from detector.evaluation.refused import refused, told
 from detector.evaluation.robustness import robustness
 from detector.evaluation.trained import open_trained
 from detector.evaluation.write import write_evaluation
@@ -124,6 +125,8 @@ class Evaluation:
             "slices": measures.kinds(scored, self._columns()),
             "sets": per_set(scored),
             "calibration": measures.calibration(scored, index.class_names[0]),
+            "refused": None if self.unlike is None else refused(self.unlike, scored.groups),
+            "gate": predictor.gate and {"alpha": predictor.gate.alpha, "n": predictor.gate.n},
             "false_alarms": measures.false_alarms_by_group(scored, self._columns()),
             "usual_table": measures.with_usual_table(scored),
         }
@@ -170,7 +173,8 @@ class Evaluation:
             cache_gb=self.data.cache_gb,
             cache_dir=self.cache,
         )
-        margins = predictor.margins(pixels[int(row)] for row in self.rows)
+        found = told(predictor, (pixels[int(row)] for row in self.rows), gate=predictor.gate)
+        margins, self.unlike = found.margins, found.unlikeness
         return Scored(
             index=self.faces.index,
             parts=self.parts,

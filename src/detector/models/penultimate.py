@@ -5,6 +5,7 @@ import threading
 import torch
 from torch import Tensor, nn
 
+from detector.errors import UserError
 from detector.models.head import head_names
 
 _LINEAR = (nn.Linear, nn.Conv1d, nn.Conv2d)
@@ -17,7 +18,10 @@ def last_layer(network: nn.Module) -> nn.Module:
         UserError: The network names no head, or one without a linear layer.
     """
     head = network.get_submodule(head_names(network)[0])
-    return [module for module in head.modules() if isinstance(module, _LINEAR)][-1]
+    layers = [module for module in head.modules() if isinstance(module, _LINEAR)]
+    if not layers:
+        raise UserError(f"the head of {type(network).__name__} has no linear layer: no features")
+    return layers[-1]
 
 
 def features_and_logits(network: nn.Module, images: Tensor) -> tuple[Tensor | None, Tensor]:
@@ -31,9 +35,13 @@ def features_and_logits(network: nn.Module, images: Tensor) -> tuple[Tensor | No
         images: float (N, 3, S, S), normalized.
 
     Returns:
-        Features (N, D), None where the network does not call its last layer as a module; and
-        logits (N, classes). Both are part of the graph where one is recorded.
+        Features (N, D), None where the network has no `last_layer`, or does not call it as a
+        module; and logits (N, classes). Both are part of the graph where one is recorded.
     """
+    try:
+        layer = last_layer(network)
+    except UserError:  # it can answer nevertheless
+        return None, network(images)
     seen: list[Tensor] = []
     own = threading.get_ident()  # another thread may be in the same network
 
@@ -41,7 +49,7 @@ def features_and_logits(network: nn.Module, images: Tensor) -> tuple[Tensor | No
         if threading.get_ident() == own:
             seen.append(inputs[0])
 
-    hook = last_layer(network).register_forward_pre_hook(keep)
+    hook = layer.register_forward_pre_hook(keep)
     try:
         logits = network(images)
     finally:

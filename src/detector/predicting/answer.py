@@ -68,9 +68,7 @@ def _answer(
     return said
 
 
-def _of_piece(
-    predictor: "Predictor", piece: Piece, p_fake: float, far: float | None
-) -> Prediction:
+def _of_piece(predictor: "Predictor", piece: Piece, p_fake: float, far: float | None) -> Prediction:
     if not math.isfinite(p_fake):
         return Prediction(face=piece.face, box=piece.box, error=DIVERGED)
     verdict, reason = predictor.verdict(p_fake), ""

@@ -68,11 +68,10 @@ def look(source: object, preprocess: Preprocess, regions: bool) -> Looked:
     """
     image = pixels_of(source, preprocess.max_pixels)
     path = str(source) if is_path(source) else ""
-    crop = getattr(preprocess, "crop", None)
-    if crop is None:
+    if preprocess.crop is None:
         labels = _labels(lambda of: of.regions_of_image(image, preprocess)) if regions else None
         return Looked(path, (Piece(preprocess.resize(image), labels=labels),))
-    cuts = crop.cuts(image)
+    cuts = preprocess.crop.cuts(image)
     if not cuts:
         return Looked(path, (Piece(preprocess.resize_cut(image)),), (NO_FACE,))
     pieces = tuple(

@@ -55,7 +55,8 @@ class Panels:
             if one.heatmap is None:
                 continue
             name = Path(one.path).stem or "picture"
-            path = self.folder / f"{self._unused(f'{name}-face{one.face}' if one.face else name)}.png"
+            name = self._unused(f"{name}-face{one.face}" if one.face else name)
+            path = self.folder / f"{name}.png"
             try:
                 self._figure(one).savefig(path)
             except OSError as error:

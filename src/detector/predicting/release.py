@@ -6,6 +6,7 @@ the weights. Neither file can hold code, whoever made it. They may come from a s
 them believes nothing that it has not checked.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -77,7 +78,8 @@ def write_release(checkpoint_path: Path, folder: Path, licence: str) -> list[Pat
         ) from error
     finally:
         for made in temporary:
-            made.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # also where its folder is a file
+                made.unlink()
     return files
 
 

@@ -1,18 +1,16 @@
 """The file with the answers: a row a picture, or a row a face, written as they come."""
 
+import contextlib
 import csv
 import json
+import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 from detector.errors import UserError
 from detector.predicting.prediction import Prediction
-
-if TYPE_CHECKING:
-    from detector.predictor import Predictor
 
 SUFFIXES = (".csv", ".jsonl")
 PART = ".part"  # added to the name of a file that is not complete
@@ -41,7 +39,7 @@ class Table:
     def __enter__(self) -> "Table":
         try:
             # A name that is no UTF-8 comes with its bytes escaped, so that all can read the file.
-            self._file = open(  # noqa: SIM115
+            self._file = open(
                 self.partial, "w", newline="", encoding="utf-8", errors="backslashreplace"
             )
         except OSError as error:
@@ -55,10 +53,8 @@ class Table:
         self, kind: type | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is not None:
-            try:
+            with contextlib.suppress(OSError):  # the disk is full, which is what is being told
                 self._file.close()
-            except OSError:  # the disk is full, which is what is being told
-                pass
             return
         self._guarded(self._file.close)
         try:
@@ -107,10 +103,12 @@ class Table:
 
 def as_plain(one: Prediction, score_name: str) -> dict:
     """An answer as JSON has it, without its arrays."""
+    far = one.unlikeness
+    far = far if far is not None and math.isfinite(far) else None  # JSON has no infinity
     plain = {
         "path": one.path, score_name: one.p_fake, "verdict": one.verdict, "error": one.error,
         "reason": one.reason, "face": one.face, "box": one.box and list(one.box),
-        "warnings": list(one.warnings), "threshold": one.threshold, "unlikeness": one.unlikeness,
+        "warnings": list(one.warnings), "threshold": one.threshold, "unlikeness": far,
     }  # fmt: skip
     for name in ("parts", "regions"):
         if (found := getattr(one, name)) is not None:
@@ -129,7 +127,9 @@ def check_output(path: Path) -> None:
     if path.is_dir():
         raise UserError(f"output={path} is a folder: give the name of a file")
     if not path.parent.is_dir():
-        raise UserError(f"output={path}: there is no folder {path.parent}: make it, or choose another")
+        raise UserError(
+            f"output={path}: there is no folder {path.parent}: make it, or choose another"
+        )
     if not os.access(path.parent, os.W_OK):
         raise UserError(f"output={path}: {path.parent} cannot be written: choose another folder")
 

@@ -8,6 +8,7 @@ import torch
 
 from detector.errors import UserError
 from detector.models.build import build_network
+from detector.models.cnn import NETWORKS
 from detector.models.penultimate import features_and_logits
 from detector.predicting.card import ALTERED, Card
 
@@ -33,14 +34,25 @@ class TorchBackend:
 
     def __init__(self, card: Card, weights: Mapping, source: str, device: str = "cpu") -> None:
         self.device, self._card, self.lock = torch.device(device), card, threading.Lock()
-        network = self._build()
+        misfit = f"{source}: the weights do not fit {card.network['name']} at"
+        misfit = f"{misfit} {card.preprocess.size} px; {ALTERED}"
+        try:
+            # Of the small networks the size of the picture decides how large they are, up to tens
+            # of gigabytes: looked at before they are made, in a card that a stranger may have made.
+            if card.network["name"] in NETWORKS and _shapes(weights) != _shapes(self._outline()):
+                raise UserError(misfit)
+            network = self._build()
+        except UserError:
+            raise
+        except Exception as error:  # timm lets out many kinds on options that make no sense
+            raise UserError(
+                f"{source}: {card.network['name']} cannot be built as its card says"
+                f" ({type(error).__name__}); {ALTERED}"
+            ) from error
         try:
             network.load_state_dict(weights)
         except (RuntimeError, AttributeError, TypeError) as error:
-            raise UserError(
-                f"{source}: the weights do not fit {card.network['name']} at"
-                f" {card.preprocess.size} px; {ALTERED}"
-            ) from error
+            raise UserError(misfit) from error
         # The layout that convolutions prefer, but for MPS: half the time on a CPU.
         self._layout = torch.contiguous_format if self.device.type == "mps" else torch.channels_last
         self.network = network.float().eval().to(self.device, memory_format=self._layout)
@@ -49,6 +61,11 @@ class TorchBackend:
         return build_network(
             **self._card.network, size=self._card.preprocess.size, classes=self._card.logits
         )
+
+    def _outline(self) -> Mapping:
+        """Its weights without their numbers."""
+        with torch.device("meta"):
+            return self._build().state_dict()
 
     def untrained(self, seed: int) -> torch.nn.Module:
         """The same network with the random weights that a training would begin with.
@@ -73,3 +90,7 @@ class TorchBackend:
             # On the CPU in double precision: MPS has none.
             logits = logits.cpu().double().numpy()
             return logits, None if features is None else features.cpu().float().numpy()
+
+
+def _shapes(weights: Mapping) -> dict:
+    return {key: getattr(value, "shape", None) for key, value in weights.items()}

@@ -1,4 +1,4 @@
-"""How a job shows that it moves, for those that do without Lightning, whose import takes seconds."""
+"""How a job shows that it moves; Lightning, whose import takes seconds, is not needed for that."""
 
 import sys
 from collections.abc import Callable

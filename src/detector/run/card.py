@@ -14,12 +14,12 @@ from detector.evaluation.holds import in_words
 from detector.evaluation.report import NAMES, set_table, shown, table
 from detector.run.card_audit import audit_lines
 from detector.run.card_facts import NEEDED, Facts, code, gather, is_known, safe
+from detector.run.card_input import PARTS, crop_lines, gate_lines
 from detector.run.fine_tuning import in_words as in_words_of_training
 from detector.run.part_report import PART_HEAD, card_lines
 
 log = logging.getLogger(__name__)
 
-PARTS = {"val": "Validation", "test": "Test"}
 CONTROLLED = ("accuracy", "auroc")
 FAKES = {
     "ciplab": "parts of faces replaced by hand, in an image editor",
@@ -52,6 +52,7 @@ def write_card(folder: Path, runs: Path) -> Path:
         "Training data": _data,
         "Results": _results,
         "Do its scores mean what they say?": _calibration,
+        "Pictures unlike its own": gate_lines,
         "What else tells the classes apart": audit_lines,
         "Limits": _limits,
         "How it was made": _origin,
@@ -97,7 +98,7 @@ def _network(facts: Facts) -> list[str]:
         if not normalize
         else "- files: each is first made a JPEG of one kind, "
         + ", ".join(f"{safe(k)} {safe(v)}" for k, v in normalize.items()),
-        *_crop(facts),
+        *crop_lines(facts),
         f"- output: the score that a picture is {facts.fake}, between 0 and 1"
         + (PART_HEAD if model.get("parts") else ""),
         f"- begun with: {_begun(config)}",
@@ -111,20 +112,6 @@ def _network(facts: Facts) -> list[str]:
     if options := in_words_of_training(config):
         lines.append(f"- training: {safe('; '.join(options))}")
     return lines
-
-
-def _crop(facts: Facts) -> list[str]:
-    data, counted = facts.config["data"], facts.metrics.get("training", {}).get("crop")
-    if not data.get("crop"):
-        return []
-    line = f"- crop: the largest face, with {data['crop_margin']:g} of its longer side around it"
-    line += ", turned so that the eyes are level" if data.get("crop_align") else ""
-    if counted:
-        line += (
-            f"; in {int(counted['without_a_face'])} of {int(counted['images'])} training images"
-            " none was found, and they are whole"
-        )
-    return [line]
 
 
 def _begun(config: Mapping) -> str:

@@ -15,6 +15,7 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 
 from detector.evaluation.calibration import Calibration
+from detector.evaluation.gate import Gate
 from detector.predictor import read_checkpoint
 
 log = logging.getLogger(__name__)
@@ -71,18 +72,22 @@ class Checkpoints(Checkpoint):
             os.replace(temporary, self.folder / name)
 
 
-def write_calibration(path: Path, calibration: Calibration) -> None:
-    """Put a calibration into the card of a checkpoint, in one step.
+def write_calibration(path: Path, calibration: Calibration, gate: Gate | None = None) -> None:
+    """Put a calibration and a gate into the card of a checkpoint, in one step.
 
     Args:
-        path: A best.ckpt; a calibration that it has is replaced.
+        path: A best.ckpt; a calibration and a gate that it has are replaced.
         calibration: Fitted with the weights in this file.
+        gate: Likewise; None for none.
 
     Raises:
         UserError: It is no checkpoint of this project.
     """
     checkpoint = read_checkpoint(path)
     checkpoint["detector"]["calibration"] = calibration.to_dict()
+    checkpoint["detector"].pop("gate", None)
+    if gate is not None:
+        checkpoint["detector"]["gate"] = gate.to_dict()
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         torch.save(checkpoint, temporary)

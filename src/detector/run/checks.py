@@ -25,15 +25,15 @@ from detector.rules import (
     whole,
 )
 from detector.rules import text as text_rule
+from detector.run.bars import KINDS
 from detector.run.hardware import ACCELERATORS, PRECISIONS
 from detector.run.optim import OPTIMIZERS, SCHEDULES
-from detector.run.bars import KINDS
 
 MONITORS = tuple(f"{p}/{m}" for p in ("val", "train") for m in ("auroc", "accuracy", "loss"))
 
 GROUPS = (
     "model data augment trainer optimizer schedule loss ema select early_stopping calibration"
-    " metrics paths blended embeddings"
+    " metrics paths blended embeddings gate"
 )
 RULES = (
     dict.fromkeys(GROUPS.split(), mapping)
@@ -60,6 +60,7 @@ RULES = (
         "calibration.temperature": flag,
         "calibration.threshold": either(one_of("best"), number(1e-9, 1 - 1e-9)),
         "calibration.unsure": number(0, 0.99),
+        "gate.alpha": either(nothing, number(0, 0.5, above=True)),
         "heatmaps.every": whole(0),
         "heatmaps.images": whole(1, 16),
         "heatmaps.mean_images": whole(0),
@@ -97,7 +98,7 @@ RULES = (
 # What may differ when a training goes on: where things lie, how long it takes, and what is done
 # with the weights afterwards.
 FREE = ("paths", "progress", "ckpt_path", "data_root", "trainer", "data", "calibration", "heatmaps",
-        "blended")  # fmt: skip
+        "blended", "gate")  # fmt: skip
 RETIRED = ("metrics.threshold",)  # settings that last.ckpt of older versions may name
 FIXED_IN = {
     "data": ("batch_size", "balance"),

@@ -7,14 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from omegaconf import DictConfig, OmegaConf
 
 from detector.data.blended.training import Blending
 from detector.data.cache import make_room
 from detector.data.datamodule import FaceData
 from detector.data.embeddings import Wanted, embedding_key, load_embeddings
+from detector.data.preprocess import Preprocess
 from detector.models.halves import check_in_two, in_two
 from detector.models.head import head_names
 from detector.module import DetectorModule
+from detector.run.hardware import Hardware
 
 log = logging.getLogger(__name__)
 
@@ -113,3 +116,43 @@ def embed_faces(
         network.train(was_training)
     data.embedded = file, wanted
     return True
+
+
+def embed_as_set(
+    cfg: DictConfig,
+    module: DetectorModule,
+    data: FaceData,
+    contents: list[str],
+    preprocess: Preprocess,
+    hardware: Hardware,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    """`embed_faces` where a config asks for it: the backbone never changes, no picture is mixed.
+
+    Args:
+        cfg: As `conf/train.yaml` composes it.
+        module: As for `embed_faces`.
+        data: As for `embed_faces`.
+        contents: As for `embed_faces`.
+        preprocess: From files to pictures.
+        hardware: What to compute on.
+        progress: As for `embed_faces`.
+    """
+    if cfg.model.freeze != "backbone" or not cfg.embeddings.views:
+        return
+    if cfg.loss.mixup:
+        log.info("no embeddings, as loss.mixup mixes pictures: the backbone sees each of them")
+        return
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    done = embed_faces(
+        module, data, contents,
+        views=cfg.embeddings.views,
+        settings=(cfg.seed, preprocess.to_dict(), plain["augment"]["steps"],
+                  plain["data"]["fakes"], plain["blended"]),
+        precision=hardware.precision,
+        device={"gpu": "cuda"}.get(hardware.accelerator, hardware.accelerator),
+        cache_dir=Path(cfg.paths.cache).expanduser(), cache_gb=cfg.data.cache_gb,
+        progress=progress,
+    )  # fmt: skip
+    if done:
+        log.info("the head alone is trained, on embeddings of its frozen backbone")

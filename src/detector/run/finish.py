@@ -1,5 +1,6 @@
 """After the last epoch: predictions, metrics with intervals, curves."""
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,39 +11,76 @@ from detector.data.cache import Pixels
 from detector.data.face_parts import part_bits
 from detector.data.load import FaceSet
 from detector.data.sources import FACE_PARTS
+from detector.errors import UserError
 from detector.evaluation import measures
 from detector.evaluation.calibration import Calibration
 from detector.evaluation.face_parts import measure_parts, of_sets_that_know
+from detector.evaluation.gate import Gate
 from detector.evaluation.measures import Scored
 from detector.evaluation.per_set import per_set
+from detector.evaluation.refused import refused, told
 from detector.evaluation.slices import COLUMNS
 from detector.predictor import Predictor
 from detector.run.folder import write_csv, write_json
+
+log = logging.getLogger(__name__)
 
 HEADLINE = ("auroc", "accuracy", "f1", "ap")
 
 
 def predict_parts(
-    predictor: Predictor, pixels: Pixels, faces: FaceSet, parts: tuple[str, ...]
-) -> dict[str, tuple[np.ndarray, ...]]:
-    """What the selected weights say of parts of a set, before any calibration.
+    predictor: Predictor,
+    pixels: Pixels,
+    faces: FaceSet,
+    parts: tuple[str, ...],
+    *,
+    alpha: float | None = None,
+    seed: int = 0,
+) -> tuple[dict[str, tuple[np.ndarray, ...]], Gate | None, dict[str, np.ndarray]]:
+    """What the selected weights say of parts of a set, before any calibration, and their gate.
 
     Args:
         predictor: The best checkpoint.
         pixels: uint8 pictures by row, made by the predictor's own preprocessing.
         faces: The set and its split.
-        parts: Which parts to read; the others are not touched.
+        parts: Which parts to read, `val` first; the others are not touched.
+        alpha: Of the gate, which is fitted on validation; None for no gate.
+        seed: Of the gate.
 
     Returns:
         By part: rows, int (n), margins, float64 (n), and with a part head what it says of parts of
-        the faces, float64 (n, P).
+        the faces, float64 (n, P). The gate; None for none. By part but validation, on which it was
+        fitted, the unlikeness of the images, float64 (n); empty without a gate.
     """
-    scored = {}
+    scored, unlike, gate = {}, {}, None
     for part in parts:
-        rows = np.flatnonzero(faces.parts == part)
-        margins, p_parts = predictor.answers(pixels[int(row)] for row in rows)
-        scored[part] = (rows, margins, p_parts) if predictor.part_names else (rows, margins)
-    return scored
+        rows, fits = np.flatnonzero(faces.parts == part), part == "val" and alpha is not None
+        images = (pixels[int(row)] for row in rows)
+        found = told(predictor, images, gate=gate, features=fits)
+        if fits:
+            groups = np.array(faces.index["group"])[rows]
+            gate = _fitted(found.features, groups, alpha, seed)
+        elif found.unlikeness is not None:
+            unlike[part] = found.unlikeness
+        scored[part] = (rows, found.margins, found.parts)
+        if not predictor.part_names:
+            scored[part] = scored[part][:2]
+    return scored, gate, unlike
+
+
+def _fitted(
+    features: np.ndarray | None, groups: np.ndarray, alpha: float, seed: int
+) -> Gate | None:
+    if features is None:
+        log.info("no gate: this network does not call its last layer as a module")
+        return None
+    try:
+        gate = Gate.fit(features, groups, seed=seed, alpha=alpha)
+    except UserError as error:
+        log.info("no gate, so that pictures unlike the training's are answered too: %s", error)
+        return None
+    log.info("gate: fitted on %d validation images, to refuse %g of such", gate.n, alpha)
+    return gate
 
 
 def write_results(
@@ -52,6 +90,8 @@ def write_results(
     score_name: str,
     *,
     calibration: Calibration,
+    gate: Gate | None = None,
+    unlike: Mapping[str, np.ndarray] | None = None,
     replicates: int,
     seed: int,
     training: Mapping,
@@ -74,6 +114,9 @@ def write_results(
         scored: As `predict_parts` gives it.
         score_name: Column of the score, `p_fake` for faces.
         calibration: From margins to scores and answers.
+        gate: Fitted on validation; None for none.
+        unlike: By part, the unlikeness of its images; such a part has `refused`, as
+            `refused.refused` gives it.
         replicates: Of the bootstrap.
         seed: Of the bootstrap.
         training: What metrics.json says of the training itself; no times, so that the
@@ -109,6 +152,8 @@ def write_results(
         metrics[part]["calibration"] = measures.calibration(known, index.class_names[0])
         by = measures.kinds(known, COLUMNS)
         metrics[part] |= {f"by_{column}": found for column, found in by.items()}
+        if unlike and part in unlike:
+            metrics[part]["refused"] = refused(unlike[part], known.groups)
         if sets := per_set(known):
             metrics[part]["sets"] = sets
     if of_parts := {part: found[2] for part, found in scored.items() if len(found) > 2}:
@@ -122,6 +167,7 @@ def write_results(
     metrics |= {
         "class_names": list(index.class_names),
         "calibration": calibration.to_dict(),
+        "gate": gate and {"alpha": gate.alpha, "n": gate.n},
         "training": dict(training),
     }
     write_json(folder / "metrics.json", metrics)

@@ -74,6 +74,8 @@ def table(metrics: Mapping) -> str:
         )
         if "test" in parts and not (found := metrics["test"]["calibration"])["holds"]:
             lines += textwrap.wrap(in_words(found, "the test part", fake), WIDTH)
+    if found := metrics.get("test", {}).get("refused"):
+        lines.append(f"refused as unlike the training's: {_measure(found['share'])} of test")
     if edited:
         lines.append(f"edited: AUROC of the part head, {fake} images with that part edited against")
         lines.append(f"other {fake} images, or against {real} ones too; left is the viewer's")

@@ -4,6 +4,7 @@ import logging
 import signal
 from pathlib import Path
 
+import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 
@@ -12,6 +13,7 @@ from detector.data.cache import load_pixels
 from detector.data.datamodule import FaceData
 from detector.data.epochs import BALANCES, strata_of
 from detector.data.face_parts import training_bits
+from detector.data.faceless import count_faceless
 from detector.data.load import load_set
 from detector.data.on_device import choose_place
 from detector.data.preprocess import Preprocess
@@ -38,7 +40,7 @@ from detector.run.checks import (
 from detector.run.compiled import choose_compiled, failed_to_compile, in_one_line
 from detector.run.curves import gap_opened, plot_curves
 from detector.run.ddp import share_of_loss
-from detector.run.embedded import embed_faces
+from detector.run.embedded import embed_as_set
 from detector.run.finish import hyperparameters, predict_parts, write_results
 from detector.run.hardware import choose_hardware
 from detector.run.heap import keep_freed_memory
@@ -101,6 +103,10 @@ class Session:
         self.pixels = load_pixels(
             index, self.preprocess, cache_gb=cfg.data.cache_gb, cache_dir=cache
         )
+        self.faceless = count_faceless(
+            index, np.flatnonzero(self.faces.parts == "train"), self.preprocess, cache,
+            bar(self.progress, "looking for faces"),
+        )  # fmt: skip
         self.blending = blending_of(
             self.faces,
             self.preprocess,
@@ -249,24 +255,10 @@ class Session:
 
     def _embed(self) -> None:
         """Computes embeddings where the backbone never changes, and no picture is mixed."""
-        cfg, device = self.cfg, {"gpu": "cuda"}.get(self.hardware.accelerator)
-        if cfg.model.freeze != "backbone" or not cfg.embeddings.views:
-            return
-        if cfg.loss.mixup:
-            log.info("no embeddings, as loss.mixup mixes pictures: the backbone sees each of them")
-            return
-        plain = OmegaConf.to_container(cfg, resolve=True)
-        done = embed_faces(
-            self.module, self.data, self.faces.index["sha256"],
-            views=cfg.embeddings.views,
-            settings=(cfg.seed, self.preprocess.to_dict(), plain["augment"]["steps"],
-                      plain["data"]["fakes"], plain["blended"]),
-            precision=self.hardware.precision, device=device or self.hardware.accelerator,
-            cache_dir=Path(cfg.paths.cache).expanduser(), cache_gb=cfg.data.cache_gb,
-            progress=bar(self.progress, "embedding"),
+        embed_as_set(
+            self.cfg, self.module, self.data, self.faces.index["sha256"], self.preprocess,
+            self.hardware, bar(self.progress, "embedding"),
         )  # fmt: skip
-        if done:
-            log.info("the head alone is trained, on embeddings of its frozen backbone")
 
     def finish(self) -> dict:
         """Measure the selected weights and write what remains of the run folder.
@@ -286,7 +278,9 @@ class Session:
         device = {"gpu": "cuda"}.get(self.hardware.accelerator, self.hardware.accelerator)
         predictor = Predictor.load(best.folder / "best.ckpt", device)
         parts = ("val", "test") if self.cfg.evaluate_test else ("val",)
-        margins = predict_parts(predictor, self.pixels, self.faces, parts)
+        margins, gate, unlike = predict_parts(
+            predictor, self.pixels, self.faces, parts, alpha=self.cfg.gate.alpha, seed=self.cfg.seed
+        )
         rows, of_val, *_ = margins["val"]
         calibration = calibrate(
             of_val,
@@ -294,13 +288,15 @@ class Session:
             **OmegaConf.to_container(self.cfg.calibration, resolve=True),
             trained_on=self.faces.index.name,
         )
-        write_calibration(best.folder / "best.ckpt", calibration)
+        write_calibration(best.folder / "best.ckpt", calibration, gate)
         metrics = write_results(
             self.folder,
             self.faces,
             margins,
             predictor.score_name,
             calibration=calibration,
+            gate=gate,
+            unlike=unlike,
             replicates=self.cfg.metrics.replicates,
             seed=self.cfg.seed,
             training={
@@ -311,7 +307,8 @@ class Session:
                 "gap_opened": gap_opened(self.history.rows, **counts),
                 "parameters": sum(p.numel() for p in predictor.network.parameters()),
             }
-            | ({} if self.blending is None else {"fakes": self.blending.counts}),
+            | ({} if self.blending is None else {"fakes": self.blending.counts})
+            | ({} if self.faceless is None else {"crop": self.faceless}),
         )
         plot_curves(
             self.history.rows,

@@ -1,0 +1,237 @@
+"""Whether a picture is unlike those that a network was trained on: a gate on its features.
+
+- Features are the network's penultimate activations, each picture's scaled to length 1, which keeps
+  their size, that varies with sharpness and contrast, from deciding (as Sun et al., Out-of-
+  Distribution Detection with Deep Nearest Neighbors, ICML 2022, do).
+- Within the few directions in which validation varies most: the Mahalanobis distance from its mean
+  (Lee et al., A Simple Unified Framework for Detecting Out-of-Distribution Samples and Adversarial
+  Attacks, NeurIPS 2018; one mean for both classes, since a picture should be told to be strange
+  before it is told to be fake), with variances shrunk (Chen et al., Shrinkage Algorithms for MMSE
+  Covariance Estimation, IEEE Trans. Signal Processing 58, 2010).
+- Outside of them: the length of what is left over (the residual of Wang et al., ViM, CVPR 2022).
+- The larger of the two decides, each in units of what 1 - alpha / 2 of held-out pictures are below.
+- The limit comes from cross-fitting: validation in folds, by group; the distances of each fold from
+  a gate fitted on the others are distances of fresh pictures. A share alpha of them is above it.
+
+NumPy alone, so that an exported network has its gate too.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from detector.errors import UserError
+
+FOLDS = 5
+FEWEST = 40  # pictures below which a share of a twentieth is one or two of them
+MOST = 2000  # pictures that are looked at, of a larger validation part a random choice
+NUMBERS = 50_000  # that the directions may take: some hundred kB in a card
+DIRECTIONS = 32
+PER_DIRECTION = 8  # pictures for each direction, at least
+WIDEST = 1 << 20  # numbers of a card from elsewhere
+LARGEST = 1e30
+FIELDS = {"alpha", "n", "mean", "directions", "spreads", "scales", "limit"}
+
+
+@dataclass(frozen=True, eq=False)
+class Gate:
+    """A fitted gate.
+
+    Args:
+        mean: float32 (D), of features of length 1.
+        directions: float32 (K, D), orthonormal, of largest variance first.
+        spreads: float32 (K), standard deviations along them, above 0.
+        scales: What 1 - alpha / 2 of held-out pictures stay below: the distance within the
+            directions, and the length outside of them.
+        limit: Of the larger of the two in these units; pictures beyond it are refused.
+        alpha: Share of pictures like those of validation that should be refused.
+        n: Pictures that it was fitted on.
+    """
+
+    mean: np.ndarray
+    directions: np.ndarray
+    spreads: np.ndarray
+    scales: tuple[float, float]
+    limit: float
+    alpha: float
+    n: int
+
+    @classmethod
+    def fit(
+        cls, features: np.ndarray, groups: Sequence | None = None, *, seed: int, alpha: float
+    ) -> "Gate":
+        """Fits a gate on pictures that the network was not trained on.
+
+        Args:
+            features: (N, D), penultimate activations.
+            groups: Group of each picture, which folds keep together; None for each its own.
+            seed: Of the folds, and of the choice among more than `MOST` pictures.
+            alpha: Share of fresh pictures of the same kind that should be refused, in (0, 1).
+
+        Raises:
+            UserError: There are too few pictures or groups, a feature is not finite, or all
+                pictures have the same.
+        """
+        raw = np.asarray(features, np.float64)
+        if raw.ndim != 2 or not np.isfinite(raw).all():
+            raise UserError("features of validation are not finite")
+        groups = np.arange(len(raw)) if groups is None else np.asarray(groups)
+        labels = np.unique(groups, return_inverse=True)[1]
+        rng = np.random.default_rng(seed)
+        if len(raw) > MOST:
+            kept = np.sort(rng.permutation(len(raw))[:MOST])
+            raw, labels = raw[kept], labels[kept]
+        fewest = max(FEWEST, int(np.ceil(1 / alpha)))
+        if len(np.unique(labels)) < fewest:
+            raise UserError(
+                f"{len(np.unique(labels))} groups of validation images are too few for a gate that"
+                f" refuses {alpha:g} of them: it takes {fewest}"
+            )
+        unit = _unit(raw)
+        fold = (rng.permutation(labels.max() + 1) % FOLDS)[labels]
+        held = np.zeros((len(unit), 2))
+        for at in range(FOLDS):
+            held[fold == at] = _distances(unit[fold == at], *_directions(unit[fold != at]))
+        scales = np.quantile(held, 1 - alpha / 2, axis=0)
+        if not (scales > 0).all():
+            raise UserError("features of validation images are all the same")
+        # The rank that makes 1 - alpha of fresh pictures stay below, were they exchangeable.
+        rank = min(len(held), int(np.ceil((len(held) + 1) * (1 - alpha))))
+        limit = np.sort((held / scales).max(axis=1))[rank - 1]
+        fitted = cls(
+            *_directions(unit), tuple(map(float, scales)), float(limit), float(alpha), len(unit)
+        )
+        return cls.from_dict(fitted.to_dict())  # rounded as the card will have it
+
+    def unlikeness(self, features: np.ndarray) -> np.ndarray:
+        """How far pictures are from those of validation.
+
+        Args:
+            features: (N, D), as in `fit`.
+
+        Returns:
+            float64 (N), 1 at the limit; infinite where a feature is not finite.
+
+        Raises:
+            UserError: The features have another width than those that it was fitted on.
+        """
+        raw = np.asarray(features, np.float64)
+        if raw.ndim != 2 or raw.shape[1] != len(self.mean):
+            raise UserError(
+                f"the gate was fitted on {len(self.mean)} features, the network gives"
+                f" {raw.shape[-1] if raw.ndim else 0}: it belongs to another network"
+            )
+        fine = np.isfinite(raw).all(axis=1)
+        far = np.full(len(raw), np.inf)
+        model = (part.astype(np.float64) for part in (self.mean, self.directions, self.spreads))
+        distances = _distances(_unit(raw[fine]), *model)
+        far[fine] = (distances / self.scales).max(axis=1) / self.limit
+        return far
+
+    def to_dict(self) -> dict:
+        """Plain data, as `from_dict` takes it."""
+        return {
+            "alpha": self.alpha,
+            "n": self.n,
+            "mean": _plain(self.mean),
+            "directions": [_plain(row) for row in self.directions],
+            "spreads": _plain(self.spreads),
+            "scales": list(self.scales),
+            "limit": self.limit,
+        }
+
+    @classmethod
+    def from_dict(cls, settings: object) -> "Gate":
+        """A gate from plain data, such as a checkpoint, which may come from a stranger.
+
+        Raises:
+            UserError: It is no gate, or damaged.
+        """
+        if not isinstance(settings, Mapping) or set(settings) != FIELDS:
+            raise UserError(f"a gate has {', '.join(sorted(FIELDS))}")
+        mean, spreads, scales = (_numbers(settings[k], 1) for k in ("mean", "spreads", "scales"))
+        directions = _numbers(settings["directions"], 2)
+        limit, alpha = (_numbers([settings[key]], 1)[0] for key in ("limit", "alpha"))
+        n = settings["n"]
+        fits = (
+            directions.shape == (len(spreads), len(mean))
+            and len(spreads) > 0 < len(mean)
+            and scales.shape == (2,)
+            and all((values > 0).all() for values in (spreads, scales, limit, alpha))
+            and alpha < 1
+            and isinstance(n, int)
+            and not isinstance(n, bool)
+            and n > 0
+        )
+        if not fits:
+            raise UserError("the gate's numbers do not fit together")
+        single = (part.astype(np.float32) for part in (mean, directions, spreads))
+        return cls(*single, tuple(map(float, scales)), float(limit), float(alpha), n)
+
+
+def _unit(features: np.ndarray) -> np.ndarray:
+    lengths = np.linalg.norm(features, axis=1, keepdims=True)
+    return features / np.where(lengths > 0, lengths, 1)
+
+
+def _directions(unit: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean (D), directions (K, D) of largest variance, and shrunk standard deviations (K)."""
+    mean = unit.mean(axis=0)
+    centred = unit - mean
+    count, width = centred.shape
+    # One is left outside of them, if there are two.
+    k = max(1, min(DIRECTIONS, width - 1, count // PER_DIRECTION, NUMBERS // width))
+    if width <= count:
+        values, vectors = np.linalg.eigh(centred.T @ centred)
+        directions = vectors[:, ::-1][:, :k].T
+    else:  # the smaller of the two products
+        values, vectors = np.linalg.eigh(centred @ centred.T)
+        directions = vectors[:, ::-1][:, :k].T @ centred
+        directions /= np.maximum(np.linalg.norm(directions, axis=1, keepdims=True), 1e-300)
+    variances = np.maximum(values[::-1][:k], 0) / count
+    return mean, directions, np.sqrt(np.maximum(_shrunk(variances, count), 1e-24))
+
+
+def _shrunk(variances: np.ndarray, count: int) -> np.ndarray:
+    """Variances drawn towards their mean, by Oracle Approximating Shrinkage (scikit-learn's)."""
+    k, total, squares = len(variances), variances.sum(), (variances**2).sum()
+    below = (count + 1) * (squares - total**2 / k)
+    share = 1.0 if below <= 0 else min(1.0, (squares + total**2) / below)
+    return (1 - share) * variances + share * total / k
+
+
+def _distances(
+    unit: np.ndarray, mean: np.ndarray, directions: np.ndarray, spreads: np.ndarray
+) -> np.ndarray:
+    """(N, 2): Mahalanobis distance within the directions, and the length outside of them."""
+    centred = unit - mean
+    along = centred @ directions.T
+    outside = np.linalg.norm(centred - along @ directions, axis=1)
+    return np.stack([np.linalg.norm(along / spreads, axis=1), outside], axis=1)
+
+
+def _plain(values: np.ndarray) -> list[float]:
+    """Numbers of six digits, which are shorter as text; float32 has seven."""
+    return [float(f"{value:.6g}") for value in values]
+
+
+def _numbers(values: object, dimensions: int) -> np.ndarray:
+    """float64 array of a list of numbers, or of such lists, all of them within float32.
+
+    Raises:
+        UserError: It is something else, or not finite, or too much.
+    """
+    rows = [values] if dimensions == 1 else values
+    lists = isinstance(rows, list) and all(isinstance(row, list) for row in rows)
+    if not lists or sum(map(len, rows)) > WIDEST or len({len(row) for row in rows}) > 1:
+        raise UserError("the gate has no lists of numbers")
+    if not all(type(value) in (int, float) for row in rows for value in row):
+        raise UserError("the gate has something else than numbers")
+    try:
+        array = np.array(values, np.float64)
+    except (OverflowError, ValueError) as error:
+        raise UserError("the gate has numbers that are too large") from error
+    if array.ndim != dimensions or not (np.abs(array) < LARGEST).all():  # nor NaN
+        raise UserError("the gate has numbers that are not finite")
+    return array
