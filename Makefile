@@ -79,6 +79,16 @@ check-macos: $(INSTALLED) ## Show that the pins resolve on macOS 14 on arm64 (dr
 	    { cat "$$dir/log"; exit 1; }; \
 	done
 
+.PHONY: export litert
+export: $(INSTALLED) ## The network as a checked ONNX file (CKPT=run folder ARGS="int8=true")
+	$(BIN)/python -m detector.export $(if $(CKPT),'ckpt="$(CKPT)"') $(ARGS)
+
+# Its own environment: litert-torch wants older pins of two packages than gradio does.
+litert: ## Make .venv-litert, whose python -m detector.export format=litert writes files for phones
+	python3 -m venv .venv-litert
+	.venv-litert/bin/python -m pip --disable-pip-version-check install --quiet -e '.[export,litert]' \
+	    "torch==2.14.1" "torchvision==0.29.2"
+
 clean: ## Delete caches and builds (not .venv, not runs)
 	rm -rf build dist .pytest_cache .ruff_cache .hypothesis
 	find src tests -name __pycache__ -prune -exec rm -rf {} +

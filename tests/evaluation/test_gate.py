@@ -47,10 +47,11 @@ def test_limits_fitted_on_the_same_pictures_would_refuse_too_many():
     n, width = 100, 400
     features = drawn(n, 3, width=width)
     unit = _unit(features.astype(float))
-    held_in = _distances(unit, *_directions(unit))
+    model = _directions(unit, 12)
+    held_in = _distances(unit, *model)
     limits = np.quantile(held_in, 0.975, axis=0)
     fresh = drawn(1000, 4, width=width)
-    naive = (_distances(_unit(fresh.astype(float)), *_directions(unit)) > limits).any(1).mean()
+    naive = (_distances(_unit(fresh.astype(float)), *model) > limits).any(1).mean()
     fair = (Gate.fit(features, seed=0, alpha=0.05).unlikeness(fresh) > 1).mean()
     assert fair < 0.12 < 0.3 < naive
 
@@ -72,9 +73,8 @@ def test_length_alone_does_not_decide(gate):
 
 def test_the_distances_are_those_of_the_textbook():
     unit = _unit(drawn(240, 7).astype(float))
-    mean, directions, spreads = _directions(unit)
-    k = len(directions)
-    assert directions @ directions.T == pytest.approx(np.eye(k), abs=1e-9)
+    mean, directions, spreads = _directions(unit, 20)
+    assert directions @ directions.T == pytest.approx(np.eye(20), abs=1e-9)
     projected = (unit - unit.mean(0)) @ directions.T
     oas = OAS(assume_centered=True).fit(projected)
     assert np.diag(spreads**2) == pytest.approx(oas.covariance_, rel=1e-6, abs=1e-12)
@@ -85,7 +85,7 @@ def test_the_distances_are_those_of_the_textbook():
     assert outside == pytest.approx(np.linalg.norm(left, axis=1))
     # Those of largest variance, whichever of the two products they come from.
     wide = _unit(drawn(100, 9, width=150).astype(float))
-    _, found, _ = _directions(wide)
+    _, found, _ = _directions(wide, 9)
     _, _, right = np.linalg.svd(wide - wide.mean(0), full_matrices=False)
     assert np.abs((found * right[: len(found)]).sum(1)) == pytest.approx(1, abs=1e-6)
 

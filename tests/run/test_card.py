@@ -222,7 +222,7 @@ def test_a_damaged_file_is_said_and_stops_nothing(run, name, broken):
     path = paths.get(name, run / name)
     path.write_bytes(broken)
     text = card(run)
-    assert text.count("\n## ") == 8
+    assert text.count("\n## ") == 9
     if name in ("audit", "evaluation"):
         assert str(path) in text and "cannot be used" in text
         assert section(text, "What it is").count("\n- ") == 6
@@ -240,7 +240,7 @@ def test_missing_files_are_said(run, name):
 @pytest.mark.parametrize("value", [None, "x", [], {}, {"shape": {"auroc": "high"}}])
 def test_an_audit_with_one_wrong_value_stops_nothing(run, at, value):
     audit(run, **{at: value})
-    assert card(run).count("\n## ") == 8
+    assert card(run).count("\n## ") == 9
 
 
 def test_names_stay_text(tmp_path):

@@ -30,7 +30,8 @@ NUMBERS = 50_000  # that the directions may take: some hundred kB in a card
 DIRECTIONS = 32
 PER_DIRECTION = 8  # pictures for each direction, at least
 WIDEST = 1 << 20  # numbers of a card from elsewhere
-LARGEST = 1e30
+LARGEST = 1e30  # of its numbers
+LEAST = 1e-9  # distance of features of length 1 that is more than rounding
 FIELDS = {"alpha", "n", "mean", "directions", "spreads", "scales", "limit"}
 
 
@@ -90,17 +91,19 @@ class Gate:
             )
         unit = _unit(raw)
         fold = (rng.permutation(labels.max() + 1) % FOLDS)[labels]
+        # As many in all folds as in the gate itself, since distances grow with their number.
+        k = _how_many(len(unit) - np.bincount(fold).max(), unit.shape[1])
         held = np.zeros((len(unit), 2))
         for at in range(FOLDS):
-            held[fold == at] = _distances(unit[fold == at], *_directions(unit[fold != at]))
+            held[fold == at] = _distances(unit[fold == at], *_directions(unit[fold != at], k))
         scales = np.quantile(held, 1 - alpha / 2, axis=0)
-        if not (scales > 0).all():
+        if not (scales > LEAST).all():
             raise UserError("features of validation images are all the same")
         # The rank that makes 1 - alpha of fresh pictures stay below, were they exchangeable.
         rank = min(len(held), int(np.ceil((len(held) + 1) * (1 - alpha))))
         limit = np.sort((held / scales).max(axis=1))[rank - 1]
         fitted = cls(
-            *_directions(unit), tuple(map(float, scales)), float(limit), float(alpha), len(unit)
+            *_directions(unit, k), tuple(map(float, scales)), float(limit), float(alpha), len(unit)
         )
         return cls.from_dict(fitted.to_dict())  # rounded as the card will have it
 
@@ -175,13 +178,16 @@ def _unit(features: np.ndarray) -> np.ndarray:
     return features / np.where(lengths > 0, lengths, 1)
 
 
-def _directions(unit: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _how_many(count: int, width: int) -> int:
+    """Directions that so many pictures can tell; one is left outside of them, if there are two."""
+    return max(1, min(DIRECTIONS, width - 1, count // PER_DIRECTION, NUMBERS // width))
+
+
+def _directions(unit: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean (D), directions (K, D) of largest variance, and shrunk standard deviations (K)."""
     mean = unit.mean(axis=0)
     centred = unit - mean
     count, width = centred.shape
-    # One is left outside of them, if there are two.
-    k = max(1, min(DIRECTIONS, width - 1, count // PER_DIRECTION, NUMBERS // width))
     if width <= count:
         values, vectors = np.linalg.eigh(centred.T @ centred)
         directions = vectors[:, ::-1][:, :k].T

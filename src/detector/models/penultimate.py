@@ -54,10 +54,10 @@ def features_and_logits(network: nn.Module, images: Tensor) -> tuple[Tensor | No
         logits = network(images)
     finally:
         hook.remove()
-    return (_flat(seen[-1], len(images)) if seen else None), logits
+    return (_flat(seen[-1]) if seen else None), logits
 
 
-def _flat(features: Tensor, count: int) -> Tensor:
+def _flat(features: Tensor) -> Tensor:
     """(N, D) of (N, D), (N, D, 1, 1), or a map (N, D, h, w), which is averaged."""
     if features.ndim == 4:
         return features.mean((2, 3))

@@ -1,4 +1,4 @@
-"""What a model card says of the pictures that a network takes: how they are cut, which it refuses."""
+"""What a model card says of the pictures that a network takes: how cut, and which it refuses."""
 
 from detector.evaluation.refused import in_words
 from detector.evaluation.report import shown

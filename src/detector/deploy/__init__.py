@@ -1,0 +1,1 @@
+"""Networks in formats of other programs, and the check that they answer as before."""
