@@ -78,24 +78,23 @@ def bar(p_fake: float, threshold: float, unsure: tuple[float, float]) -> str:
         f"Score p_fake {p_fake:.2f} on a scale from 0, real, to 1, fake; called fake from"
         f" {threshold:.2f}; {band}"
     )
-    x = 10 + 580 * p_fake
-    left, right = 10 + 580 * low, 10 + 580 * high
-    svg = (
-        f'<svg class="bar" viewBox="0 0 600 44" role="img" aria-label="{escape(label)}">'
-        f'<rect class="real" x="10" y="16" width="{left - 10:.1f}" height="14"/>'
-        f'<rect class="unsure" x="{left:.1f}" y="16" width="{right - left:.1f}" height="14"/>'
-        f'<rect class="fake" x="{right:.1f}" y="16" width="{590 - right:.1f}" height="14"/>'
-        f'<line class="threshold" x1="{10 + 580 * threshold:.1f}" y1="10"'
-        f' x2="{10 + 580 * threshold:.1f}" y2="36"/>'
-        f'<path class="score" d="M{x:.1f} 18 l-9 -16 h18 z"/></svg>'
+    parts = {"real": low, "unsure": high - low, "fake": 1 - high}
+    drawn = "".join(
+        f'<span class="{name}" style="width:{100 * share:.2f}%"></span>'
+        for name, share in parts.items()
     )
+    marks = {"threshold": threshold, "score": p_fake}
+    drawn += "".join(
+        f'<span class="{name}" style="left:{100 * at:.2f}%"></span>' for name, at in marks.items()
+    )
+    scale = f'<div class="bar" role="img" aria-label="{escape(label)}">{drawn}</div>'
     unsure_words = f"; no verdict between {low:.2f} and {high:.2f}" if high > low else ""
     legend = (
         '<p class="ends" aria-hidden="true"><span>0 real</span><span>fake 1</span></p>'
         f'<p class="legend" aria-hidden="true">This picture: p_fake {p_fake:.2f}. Called fake from'
         f" {threshold:.2f}{unsure_words}.</p>"
     )
-    return f'<figure class="scale">{svg}{legend}</figure>'
+    return f'<figure class="scale">{scale}{legend}</figure>'
 
 
 def heat_over(image: np.ndarray, cam: np.ndarray) -> np.ndarray:

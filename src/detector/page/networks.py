@@ -8,6 +8,7 @@ checkpoint.
 import csv
 import json
 import logging
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -231,10 +232,11 @@ def read_run(folder: Path, cards: Mapping[Path, Mapping[str, HeatmapFigure]]) ->
     file = (folder / "checkpoints" / "best.ckpt").resolve()
     auroc = metrics.get("test", {}).get("auroc", {}).get("value")
     measured = "its test part not measured" if auroc is None else f"test AUROC {auroc:.3f}"
+    when = re.sub(r"_(\d\d)-(\d\d)-.*", r" \1:\2", folder.name)
     drawn = ", rendered faces only" if rendered else ""
     return Network(
         key=f"{folder.parent.name}/{folder.name}",
-        label=f"{model['name']} on {data['name']}{drawn} · {measured} · {folder.name}",
+        label=f"{model['name']} on {data['name']}{drawn} · {measured} · {when}",
         file=file,
         trained_on=str(data["name"]),
         on_photographs=not rendered,

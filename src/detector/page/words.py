@@ -132,7 +132,9 @@ def say(verdict: str, reason: str, near: Nearby | None) -> Said:
     head = f"Probably {verdict}." if surely else f"Leaning towards {verdict}, not more."
     support = [counted(verdict, near), base_rate(near)]
     if not surely:
-        support.insert(1, f"That is too few to say probably {verdict}.")
+        support.insert(
+            1, f"That share may be no more than one half: too little to say probably {verdict}."
+        )
     return Said(verdict if surely else f"leaning {verdict}", head, tuple(support))
 
 
