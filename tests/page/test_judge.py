@@ -47,7 +47,7 @@ def test_the_score_is_the_predictors(photographs):
     file = photographs.network.file
     assert answer.prediction.p_fake == pytest.approx(Predictor.load(file)(data), abs=1e-6)
     assert answer.said.kind.split()[-1] == answer.prediction.verdict
-    assert [one.name for one in answer.survived][0] == "JPEG quality 60" and len(answer.survived)
+    assert answer.survived[0].name == "JPEG quality 60"
     assert answer.near.tested == 120
     html = page_of(judgement)
     assert "p_fake" in html and "a.jpg" in html and "survives" in html and "make scorecard" in html

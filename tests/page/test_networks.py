@@ -91,7 +91,7 @@ def test_one_network_by_name(tmp_path):
     (folder / "checkpoints" / "best.ckpt").rename(alone)
     network = named_network(alone)
     assert network.tested is None and network.key == "sent" and network.on_photographs
-    with pytest.raises(UserError, match="no such|no checkpoint|there is no"):
+    with pytest.raises(UserError, match=r"no such|no checkpoint|there is no"):
         named_network(tmp_path / "nowhere.ckpt")
 
 

@@ -4,6 +4,7 @@ import logging
 import socket
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
@@ -16,6 +17,9 @@ from detector.page.networks import Networks, find_networks, named_network
 from detector.page.uploads import Budget, Uploads
 from detector.rules import check, either, mapping, nothing, number, one_of, text, whole
 from detector.run.hardware import choose_device
+
+if TYPE_CHECKING:
+    import uvicorn
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +45,7 @@ RULES = {
     "serve.open_networks": whole(1, 100),
 }
 CONNECTIONS = 500  # open at once; a page has a few, a program one
+BACKLOG = 128  # connections that wait to be opened
 IDLE = 5  # seconds that a connection stays open between requests
 MB = 1_000_000
 
@@ -86,6 +91,7 @@ class Serving:
         self._warm_up()
         self.socket = _listen(str(asked.host), asked.port)
         self.address = f"http://{_shown(str(asked.host))}:{self.socket.getsockname()[1]}"
+        self.server = self._server()
 
     def _warm_up(self) -> None:
         """Or the first visitor would wait for what is imported when it is first used."""
@@ -94,8 +100,7 @@ class Serving:
             opened = self.networks.open(None)
             judge(example.jpeg, example.name, opened, self.api.options, rendered=example.truth)
 
-    def run(self) -> None:
-        """Serves until it is interrupted."""
+    def _server(self) -> "uvicorn.Server":
         import uvicorn
 
         from detector.page.app import build
@@ -110,7 +115,10 @@ class Serving:
             limit_concurrency=CONNECTIONS,
             ws="none",
         )
-        self.server = uvicorn.Server(config)
+        return uvicorn.Server(config)
+
+    def run(self) -> None:
+        """Serves until it is interrupted."""
         first = self.networks.first
         log.info("%d networks; %s", len(self.networks.all), first.label if first else "none")
         if self.networks.demonstration:
@@ -125,6 +133,7 @@ def _listen(host: str, port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
+        listening.listen(BACKLOG)  # who comes early waits
     except OSError as error:
         listening.close()
         raise UserError(
