@@ -1,9 +1,9 @@
 """How many pictures a second the page's server answers, how long each waits, what it holds.
 
-    python benchmarks/serve.py [RUNS]     # a folder of runs; without one, a network with random weights
+    python benchmarks/serve.py [RUNS]     # a folder of runs; without one, random weights
 
-Sixteen clients at once, each sending one picture after the other; then one alone. The server runs
-in a process of its own, so that its memory is its own.
+One client, then sixteen at once, each sending one picture after the other. The server runs in a
+process of its own, so that its memory is its own.
 """
 
 import http.client
@@ -78,11 +78,13 @@ def main() -> None:
             print("| --- | --- | --- | --- | --- | --- | --- |")
             for name, query in (("verdict", "?explain=false"), ("with heatmap and changes", "")):
                 for clients in (1, CLIENTS):
+                    started = time.monotonic()
                     took, failed = measure(address, face.jpeg, query, clients)
+                    rate = len(took) / (time.monotonic() - started)
                     p50 = statistics.median(took)
                     p95 = sorted(took)[int(0.95 * (len(took) - 1))]
                     print(
-                        f"| {name} | {clients} | {len(took) / SECONDS:.1f} | {p50:.3f} | {p95:.3f}"
+                        f"| {name} | {clients} | {rate:.1f} | {p50:.3f} | {p95:.3f}"
                         f" | {len(failed)} of {len(took)} | {peak_mb(server.pid):.0f} |"
                     )
                     for failure in failed[:3]:
