@@ -130,6 +130,11 @@ def test_a_heatmap_shows_where_and_leaves_the_rest():
     cam = np.zeros((64, 64), np.float32)
     cam[:8, :8] = 1
     over = heat_over(image, cam)
-    assert (over[20:] == 100).all() and (over[:8, :8] != 100).any()
+    assert over.shape == (448, 448, 3)
+    assert (over[140:] == 100).all() and (over[:49, :49] != 100).any()
     for even in (np.zeros_like(cam), np.ones_like(cam)):
         assert (heat_over(image, even) == 100).all()
+    labels = np.zeros((64, 64), np.int8)
+    labels[32:] = 3
+    outlined = np.flatnonzero((heat_over(image, np.zeros_like(cam), labels) == 255).all((1, 2)))
+    assert len(outlined) and set(outlined) <= {223, 224}

@@ -21,6 +21,7 @@ from detector.page.words import CANNOT, LOOK, Said
 
 DENSEST = 8.0  # times an even map's density: where the colours end, the same for every picture
 LONGEST = 640  # pixels of the picture as it is shown
+SHOWN = 448  # pixels a side of a heatmap, about
 MOST_REGIONS = 5
 KINDS = {"fake": "fake", "leaning fake": "fake", "real": "real", "leaning real": "real"}
 REGION_WORDS = PART_NAMES | {"rest": "around the face"}
@@ -97,22 +98,33 @@ def bar(p_fake: float, threshold: float, unsure: tuple[float, float]) -> str:
     return f'<figure class="scale">{scale}{legend}</figure>'
 
 
-def heat_over(image: np.ndarray, cam: np.ndarray) -> np.ndarray:
+def heat_over(image: np.ndarray, cam: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
     """A heatmap over the picture that the network saw.
 
     Args:
         image: uint8 (S, S, 3), RGB.
         cam: float (S, S), at least 0.
+        labels: int (S, S), the region of each pixel, outlined; None for no outlines.
 
     Returns:
-        uint8 (S, S, 3), RGB. An even map, and an empty one, leaves the picture nearly as it is.
+        uint8 (T, T, 3), RGB, a whole number of times as large where S is small. An even map, and
+        an empty one, leaves the picture as it is.
     """
+    times = max(1, round(SHOWN / len(image)))
+    side = times * len(image)
+    image = cv2.resize(image, (side, side), interpolation=cv2.INTER_CUBIC)
     mean = float(cam.mean())
     dense = np.zeros_like(cam, np.float32) if mean <= 0 else (cam / mean).astype(np.float32)
+    dense = cv2.resize(dense, (side, side), interpolation=cv2.INTER_LINEAR)
     scaled = np.clip(dense / DENSEST * 255, 0, 255).astype(np.uint8)
     colours = cv2.cvtColor(cv2.applyColorMap(scaled, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
     alpha = np.clip((dense - 1) / 3, 0, 0.65)[..., None]
-    return np.rint(image * (1 - alpha) + colours * alpha).astype(np.uint8)
+    drawn = np.rint(image * (1 - alpha) + colours * alpha).astype(np.uint8)
+    if labels is not None:
+        large = labels.astype(np.uint8).repeat(times, axis=0).repeat(times, axis=1)
+        edge = cv2.morphologyEx(large, cv2.MORPH_GRADIENT, np.ones((2, 2), np.uint8)) > 0
+        drawn[edge] = 255
+    return drawn
 
 
 def data_uri(image: np.ndarray, longest: int = LONGEST) -> str:
@@ -186,7 +198,7 @@ def _heatmap(answer: Answer, judgement: Judgement) -> str:
     one, network = answer.prediction, judgement.opened.network
     method = judgement.method
     by = words.METHODS.get(method, method)
-    drawn = heat_over(one.image, one.heatmap)
+    drawn = heat_over(one.image, one.heatmap, one.labels)
     empty = one.heatmap.max() <= 0
     top = _top(one.regions)
     where = ", ".join(f"{name} {share:.0%}" for name, share in top)

@@ -146,6 +146,9 @@ def _answers(
         survived = survival(predictor, image, each)
     made = []
     for one, after in zip(each, survived, strict=True):
+        if one.error:
+            made.append(Answer(one.face, words.no_verdict(one.error)))
+            continue
         near = words.nearby(one.p_fake, network.tested)
         said = withheld or words.say(one.verdict, one.reason, near)
         made.append(Answer(one.face, said, one, near, tuple(after)))
@@ -221,6 +224,7 @@ def _plain_answer(answer: Answer, judgement: Judgement) -> Mapping:
             "test_pictures": near.tested,
             "test_fakes": near.tested_fakes,
         },
+        "regions": one.regions,
         "after_changes": [
             {"change": s.name, "p_fake": s.p_fake, "verdict": s.verdict, "same": s.same}
             for s in answer.survived

@@ -101,7 +101,7 @@ def survival(
         theirs = after.faces or (after,)
         for at, before in enumerate(answers):
             same_face = follow(change, before, theirs)
-            if same_face is None:
+            if same_face is None or same_face.error or before.error:
                 found[at].append(Survived(change.name, None, "", False))
             else:
                 same = same_face.verdict == before.verdict
