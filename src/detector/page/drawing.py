@@ -58,6 +58,8 @@ def answer_html(answer: Answer, judgement: Judgement) -> str:
         return f"<section>{''.join(parts)}</section>"
     predictor = judgement.opened.predictor
     parts.append(bar(one.p_fake, one.threshold, predictor.unsure))
+    if one.unlikeness is None:
+        parts.append(f'<p class="note">{words.NO_GATE}</p>')
     if one.heatmap is not None:
         parts.append(_heatmap(answer, judgement))
     if answer.survived:

@@ -20,6 +20,10 @@ METHODS = {
     "gradcam": "Grad-CAM", "gradcam++": "Grad-CAM++", "hirescam": "HiResCAM",
     "layercam": "LayerCAM", "eigencam": "EigenCAM",
 }  # fmt: skip
+NO_GATE = (
+    "Whether this picture is like those on which the network was trained was not checked: the"
+    " network came without such a check."
+)
 
 CANNOT = (
     "It cannot prove anything about one picture: it says how often pictures that were scored alike"
