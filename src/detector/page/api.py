@@ -227,7 +227,9 @@ class Api:
 
     def _limits(self, files: int) -> dict:
         most = files * self.max_bytes + OVERHEAD
-        return {"most": most, "seconds": self.seconds, "budget": self.uploads.budget}
+        limit = f"more than the limit of {megabytes(self.max_bytes)} a file"
+        known = {"seconds": self.seconds, "budget": self.uploads.budget}
+        return {"most": most, "limit": limit} | known
 
 
 def _query(scope: Mapping) -> str:

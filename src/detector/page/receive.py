@@ -49,12 +49,20 @@ class Body:
         most: Bytes.
         seconds: For all of it.
         budget: From which its bytes are taken.
+        limit: What is said where it is larger.
     """
 
     def __init__(
-        self, scope: Mapping, receive: Receive, *, most: int, seconds: float, budget: Budget
+        self,
+        scope: Mapping,
+        receive: Receive,
+        *,
+        most: int,
+        seconds: float,
+        budget: Budget,
+        limit: str = "the request is too large",
     ) -> None:
-        self.scope, self.receive = scope, receive
+        self.scope, self.receive, self.limit = scope, receive, limit
         self.most, self.seconds, self.budget = most, seconds, budget
         self.taken = 0
 
@@ -92,7 +100,7 @@ class Body:
             chunk = message.get("body", b"")
             size += len(chunk)
             if too_large or size > self.most:
-                refused = Refused(413, f"more than the limit of {megabytes(self.most)}")
+                refused = Refused(413, self.limit)
             elif refused is None:
                 try:
                     self.budget.take(len(chunk))
