@@ -30,7 +30,7 @@ from detector.models.build import build_network
 from detector.predictor import Predictor, make_card
 from detector.run.heap import keep_freed_memory
 
-SIZE, FACES, LINKS = 300, 64, 16
+SIZE, FACES, LINKS = 300, 64, 6
 ROUNDS = 5
 NETWORKS = ("cnn6", "mobilenetv2", "lite0")
 
