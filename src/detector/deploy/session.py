@@ -121,6 +121,22 @@ class Export:
         """
         if self.cfg.format == SAFETENSORS:
             return self._release()
+        try:
+            kept, beside, report = self._make()
+        except OSError as error:
+            raise UserError(
+                f"cannot write {self.file} ({error.strerror or error}): choose output="
+            ) from error
+        log.info("%s", markdown(report))
+        if report["off"]:
+            raise UserError(
+                f"the exported file is off: {'; '.join(report['off'])}. It is now {kept};"
+                f" {beside.name} beside it has the figures"
+            )
+        log.info("%s (%s beside it has these figures and the card)", kept, beside.name)
+        return report | {"file": str(kept)}
+
+    def _make(self) -> tuple[Path, Path, dict]:
         # On the disk where the file goes, so that it takes its place in one step, once checked.
         with tempfile.TemporaryDirectory(prefix=".export-", dir=self.file.parent) as folder:
             made = Path(folder) / self.file.name
@@ -132,14 +148,7 @@ class Export:
             os.replace(made, kept)
         beside = kept.with_name(kept.name + ".json")
         write_json(beside, {"file": kept.name, **report, "detector": self.card})
-        log.info("%s", markdown(report))
-        if report["off"]:
-            raise UserError(
-                f"the exported file is off: {'; '.join(report['off'])}. It is now {kept};"
-                f" {beside.name} beside it has the figures"
-            )
-        log.info("%s (%s beside it has these figures and the card)", kept, beside.name)
-        return report | {"file": str(kept)}
+        return kept, beside, report
 
     def _release(self) -> dict:
         from detector.predicting.release import write_release
