@@ -3,7 +3,9 @@
 import contextlib
 import http.client
 import json
+import shutil
 import socket
+import subprocess
 import threading
 import time
 from urllib.parse import urlsplit
@@ -232,7 +234,13 @@ def test_uploads_are_tokens_and_are_gone_after_the_answer(served):
     status, _, answer = ask(
         served, "POST", "/gradio_api/upload", *form(*[("a.jpg", b"x")] * 9, field="files")
     )
-    assert status == 413 and "8 at most" in json.loads(answer)
+    (token,) = json.loads(answer)
+    assert status == 200 and "8 at most" in uploads.take(token).error
+    files = ("large.jpg", bytes(2_500_000)), ("a.jpg", b"x")
+    answer = ask(served, "POST", "/gradio_api/upload", *form(*files, field="files"))[2]
+    large, small = map(uploads.take, json.loads(answer))
+    assert "limit of 2 MB" in large.error and large.data == b"" and small.data == b"x"
+    assert uploads.budget.held == 0
 
 
 def test_a_client_that_sends_slowly_is_let_go(served):
@@ -335,3 +343,26 @@ def test_a_taken_port_is_one_line(tmp_path):
 
 def test_no_stub_files_are_written(served):
     assert not list((cli.conf_dir().parent / "src").rglob("*.pyi"))
+
+
+README = (cli.conf_dir().parent / "README.md").read_text(encoding="utf-8")
+SECTION = README[README.index("## The page") :]
+CURLS = [line for line in SECTION.splitlines() if line.startswith("curl ")]
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+@pytest.mark.parametrize("line", CURLS, ids=range(len(CURLS)))
+def test_curl_as_the_readme_has_it(served, tmp_path, line):
+    (tmp_path / "photo.jpg").write_bytes(packed(face(1)))
+    command = line.replace("http://127.0.0.1:7860", served.address).replace("curl", "curl -sS", 1)
+    done = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True)
+    answer = json.loads(done.stdout)
+    assert done.returncode == 0 and "error" not in {key for key in answer if answer[key]}
+
+
+def test_python_as_the_readme_has_it(served, tmp_path, monkeypatch, capsys):
+    (tmp_path / "photo.jpg").write_bytes(packed(face(1)))
+    monkeypatch.chdir(tmp_path)
+    code = SECTION[SECTION.index("```python") + 9 :].split("```")[0]
+    exec(code.replace("http://127.0.0.1:7860", served.address), {})
+    assert "pictures scored like this in the test set" in capsys.readouterr().out

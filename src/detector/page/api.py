@@ -20,6 +20,7 @@ from detector.page.receive import (
     Receive,
     Refused,
     Send,
+    Sent,
     answer,
     files_of,
     header,
@@ -152,7 +153,7 @@ class Api:
                 this program (500).
         """
         if len(data) > self.max_bytes:
-            raise Refused(413, f"more than the limit of {megabytes(self.max_bytes)}")
+            raise Refused(413, self._limit)
         if key is not None and key not in self.networks.all:
             raise Refused(404, "there is no such network: see /api/networks")
         job = partial(self._judge, data, name, key, explain, rendered)
@@ -190,7 +191,10 @@ class Api:
         await answer(send, 200, state)
 
     async def upload(self, scope: Mapping, receive: Receive, send: Send) -> None:
-        """In place of Gradio's own: files go to memory, and tokens come back instead of paths."""
+        """In place of Gradio's own: files go to memory, and tokens come back instead of paths.
+
+        A file that is refused gets a token too: the page then says why, in its place.
+        """
         try:
             async with Body(scope, receive, **self._limits(self.max_files)) as body:
                 files = files_of(body, header(scope, b"content-type"))
@@ -199,37 +203,40 @@ class Api:
                     raise Refused(400, "there is no file in the upload")
                 if len(files) > self.max_files:
                     raise Refused(413, f"{len(files)} files: send {self.max_files} at most")
-                large = [sent.name for sent in files if len(sent.data) > self.max_bytes]
-                if large:
-                    limit = megabytes(self.max_bytes)
-                    raise Refused(413, f"{large[0]} has more than the limit of {limit}")
                 tokens = self._keep(files)
         except Refused as refused:
-            # Gradio's script shows the text of an error.
-            await answer(send, refused.status, refused.message)
-            return
+            try:
+                tokens = [self.uploads.put("", b"", refused.message)]
+            except Full:
+                raise refused from None
         await answer(send, 200, tokens)
 
     async def progress(self, scope: Mapping, receive: Receive, send: Send) -> None:
         """Gradio's script listens here during an upload, and is told that it is done."""
         await answer(send, 200, b'data: {"msg": "done"}\n\n', {"content-type": "text/event-stream"})
 
-    def _keep(self, files: list) -> list[str]:
+    def _keep(self, files: list[Sent]) -> list[str]:
         tokens = []
         try:
             for sent in files:
-                tokens.append(self.uploads.put(sent.name, sent.data))
+                if len(sent.data) > self.max_bytes:
+                    tokens.append(self.uploads.put(sent.name, b"", self._limit))
+                else:
+                    tokens.append(self.uploads.put(sent.name, sent.data))
         except Full:
             for token in tokens:
                 self.uploads.take(token)
             raise Refused(503, BUSY) from None
         return tokens
 
+    @property
+    def _limit(self) -> str:
+        return f"more than the limit of {megabytes(self.max_bytes)} a file"
+
     def _limits(self, files: int) -> dict:
         most = files * self.max_bytes + OVERHEAD
-        limit = f"more than the limit of {megabytes(self.max_bytes)} a file"
         known = {"seconds": self.seconds, "budget": self.uploads.budget}
-        return {"most": most, "limit": limit} | known
+        return {"most": most, "limit": self._limit} | known
 
 
 def _query(scope: Mapping) -> str:

@@ -12,7 +12,7 @@ from detector.page.examples import Example, render_examples
 from detector.page.guard import Guard
 from detector.page.judge import TRAIN, Judgement, plain
 from detector.page.networks import Networks
-from detector.page.receive import Refused, megabytes
+from detector.page.receive import Refused, clean_name, megabytes
 
 EXPIRED = "This upload is no longer here: send the picture again."
 WAITING = '<p class="d-page">Looking at {name} …</p>'
@@ -51,7 +51,6 @@ def build(api: Api) -> Guard:
         enable_monitoring=False,
         pwa=False,
         mcp_server=False,
-        max_file_size=api.max_bytes,
         theme=gr.themes.Base(
             primary_hue="blue",
             font=["system-ui", "sans-serif"],
@@ -154,10 +153,13 @@ class Page:
 
     async def judge_files(self, payload: object, network: str | None) -> AsyncIterator[tuple]:
         """Judges uploads one after the other; the page grows with each answer."""
-        done, files = "", [self._taken(one) for one in _listed(payload, self.api.max_files)]
-        for upload in files:
-            if upload is None:
-                done += page_of(Judgement("Upload", EXPIRED))
+        listed = _listed(payload, self.api.max_files)
+        done, files = "", [self._taken(one) for one in listed]
+        for given, upload in zip(listed, files, strict=True):
+            if upload is None or upload.error:
+                name = given.get("orig_name") if isinstance(given, dict) else None
+                name = clean_name(name) if isinstance(name, str) else "Upload"
+                done += page_of(Judgement(name, upload.error if upload else EXPIRED))
                 continue
             yield done + WAITING.format(name=escape(upload.name)), None
             done += page_of(await self._judged(upload.data, upload.name, network))
@@ -192,6 +194,8 @@ class Page:
         upload = self._taken(picture)
         if upload is None:
             return {"file": "", "error": EXPIRED}
+        if upload.error:
+            return {"file": upload.name, "error": upload.error}
         return plain(await self._judged(upload.data, upload.name, network or None))
 
     def _taken(self, given: object) -> object:

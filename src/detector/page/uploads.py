@@ -18,11 +18,13 @@ class Upload:
         name: As it is shown; without folders.
         data: Its bytes.
         until: When it is dropped, on the clock of `time.monotonic`.
+        error: Why it was not kept; empty where it was.
     """
 
     name: str
     data: bytes
     until: float
+    error: str = ""
 
 
 class Budget:
@@ -67,8 +69,8 @@ class Uploads:
         self._held: dict[str, Upload] = {}
         self._lock = threading.Lock()
 
-    def put(self, name: str, data: bytes) -> str:
-        """Keeps a file.
+    def put(self, name: str, data: bytes, error: str = "") -> str:
+        """Keeps a file, or why it could not be kept.
 
         Returns:
             A token that nobody can guess.
@@ -82,7 +84,7 @@ class Uploads:
                 raise Full
             self.budget.take(len(data))
             token = secrets.token_urlsafe(24)
-            self._held[token] = Upload(name, data, time.monotonic() + self.seconds)
+            self._held[token] = Upload(name, data, time.monotonic() + self.seconds, error)
             return token
 
     def take(self, token: str) -> Upload | None:
