@@ -265,7 +265,9 @@ def _survived(answer: Answer) -> str:
         )
     total = len(answer.survived)
     head = (
-        "The verdict survives what pictures go through"
+        f"Still unsure after {kept} of {total} changes"
+        if answer.said.kind == "unsure"
+        else "The verdict survives what pictures go through"
         if kept == total
         else f"The verdict survives {kept} of {total} changes: do not rely on it"
     )
