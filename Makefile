@@ -10,7 +10,7 @@ PORT := 6006
 LOGDIR := runs/train
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo audit matrix train compare predict gradcam scorecard tensorboard test lint check-macos bench keras clean
+.PHONY: help setup demo audit matrix train compare predict serve gradcam scorecard tensorboard test lint check-macos bench keras clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -33,6 +33,9 @@ matrix: $(INSTALLED) ## Networks by sets: make matrix ARGS="'ckpts=[RUN,RUN]' se
 
 predict: $(INSTALLED) ## Is it fake? make predict IMG=photo.jpg, or a folder (CKPT=runs/train/..)
 	@$(BIN)/python -m detector.predict 'inputs="$(IMG)"' $(if $(CKPT),'ckpt="$(CKPT)"') $(ARGS)
+
+serve: $(INSTALLED) ## Open the page: drop a picture, read an answer (ARGS="serve.port=8000")
+	@$(BIN)/python -m detector.serve $(if $(CKPT),'ckpt="$(CKPT)"') $(ARGS)
 
 gradcam: $(INSTALLED) ## Where it looks: make gradcam IMG=easy_107_1011.jpg (CKPT=best.ckpt)
 	$(BIN)/python -m detector.gradcam 'image="$(IMG)"' $(if $(CKPT),'ckpt="$(CKPT)"') $(ARGS)

@@ -169,6 +169,7 @@ def test_ci_run_is_executable_and_asks_make_for_the_tests(tmp_path):
     checkout = tmp_path / "elsewhere"
     shutil.copytree(ROOT / ".ci", checkout / ".ci")
     script(tmp_path / "bin/make", 'pwd; echo "make $*"; cat; exit 7')
+    script(tmp_path / "bin/chromium", "exit 0")
     answer = subprocess.run(
         [checkout / ".ci/run"],
         cwd="/",
@@ -179,3 +180,21 @@ def test_ci_run_is_executable_and_asks_make_for_the_tests(tmp_path):
     )
     assert answer.returncode == 7, "the result of the tests is the result of the run"
     assert answer.stdout.splitlines() == [str(checkout), "make test"]
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_ci_run_installs_chromium_where_there_is_none_and_goes_on_without(tmp_path, works):
+    checkout, tools = tmp_path / "elsewhere", tmp_path / "bin"
+    shutil.copytree(ROOT / ".ci", checkout / ".ci")
+    script(tools / "make", 'echo "make $*"')
+    script(tools / "apt-get", f'echo "$*" >> {tmp_path}/asked; exit {int(not works)}')
+    for tool in ("bash", "dirname", "env"):
+        (tools / tool).symlink_to(shutil.which(tool))
+    answer = subprocess.run(
+        [checkout / ".ci/run"], env={"PATH": str(tools)}, capture_output=True, text=True
+    )
+    asked = (tmp_path / "asked").read_text()
+    assert asked.startswith("update\n") and ("chromium" in asked) is works
+    lines = answer.stdout.splitlines()
+    assert answer.returncode == 0 and lines[-1] == "make test"
+    assert len(lines) == (1 if works else 2) and ("skipped" in lines[0]) is not works

@@ -1,0 +1,204 @@
+"""The page in headless Chromium, from upload to verdict, with the network closed.
+
+Without Chromium these are skipped; `.ci/run` installs it where it can.
+"""
+
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.page.conftest import face, packed
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+WIDTHS = (375, 1280)
+PATIENCE = 60_000  # ms
+
+
+@pytest.fixture(scope="module")
+def browser():
+    api = pytest.importorskip("playwright.sync_api")
+    with api.sync_playwright() as playwright:
+        # A container's root has no sandbox to offer.
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def visit(browser):
+    """Opens a server's page; what it asks for elsewhere is refused, and fails the test."""
+    contexts, outside, errors = [], [], []
+
+    def opened(server, width=1280, scheme="light"):
+        context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
+        contexts.append(context)
+        page = context.new_page()
+
+        def only_here(route):
+            if route.request.url.startswith(f"{server.address}/"):
+                route.continue_()
+            else:
+                outside.append(route.request.url)
+                route.abort()
+
+        page.route("**/*", only_here)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.set_default_timeout(PATIENCE)
+        page.goto(server.address)
+        page.wait_for_selector("#upload input[type=file]", state="attached")
+        page.wait_for_selector("#answers[aria-live=polite]", state="attached")
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert outside == [] and errors == []
+
+
+def drop(page, *files):
+    page.set_input_files(
+        "#upload input[type=file]",
+        [{"name": name, "mimeType": "image/jpeg", "buffer": data} for name, data in files],
+    )
+
+
+def answered(page, count=1):
+    page.wait_for_function(
+        "n => document.querySelectorAll('#answers .judgement').length === n", arg=count
+    )
+    return page.locator("#answers")
+
+
+def fits(page):
+    """Nothing is wider than the window, and no text is cut."""
+    return page.evaluate(
+        """() => {
+            const cut = [...document.querySelectorAll('#answers *, .standing *, .d-page *')].filter(
+                e => e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).display !== 'inline'
+                     && !e.closest('svg') && !e.closest('.bar'));
+            return document.documentElement.scrollWidth <= window.innerWidth && !cut.length;
+        }"""
+    )
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_from_upload_to_verdict(served, visit, width):
+    page = visit(served, width)
+    drop(page, ("photo.jpg", packed(face(1))))
+    answers = answered(page)
+    text = answers.inner_text()
+    assert "photo.jpg" in text and "pictures scored like this in the test set" in text
+    for says in ("p_fake", "Share of the map", "JPEG quality 60", "EXIF", "make scorecard"):
+        assert says in text
+    assert answers.locator(".bar").get_attribute("aria-label").startswith("Score p_fake")
+    assert "Where the network saw evidence" in answers.locator(".heat img").get_attribute("alt")
+    whole = page.inner_text("body")
+    for says in ("cannot know", "Eyes and pupils", "Teeth", "Hair", "Earrings", "text"):
+        assert says in whole
+    assert fits(page)
+    # Nothing of it is kept, and the next one can be dropped.
+    assert len(served.serving.api.uploads) == 0 and served.serving.api.uploads.budget.held == 0
+    drop(page, ("next.jpg", packed(face(2))))
+    page.wait_for_function("document.querySelector('#answers h2')?.innerText === 'next.jpg'")
+
+
+def test_several_files_have_an_answer_each_bad_ones_too(served, visit):
+    page = visit(served, 375)
+    noise = np.random.default_rng(0).integers(0, 255, (120, 120, 3), dtype=np.uint8)
+    drop(
+        page,
+        ("one.jpg", packed(face(1))),
+        ("letter.jpg", b"dear sir or madam"),
+        ("<img src=x onerror=alert(1)>.jpg", b""),
+        ("nobody.jpg", packed(Image.fromarray(noise))),
+    )
+    answers = answered(page, 4)
+    names = answers.locator("h2").all_inner_texts()
+    assert names[:2] == ["one.jpg", "letter.jpg"] and names[3] == "nobody.jpg"
+    text = answers.inner_text()
+    assert "not a picture" in text and "the file is empty" in text and "No face was found" in text
+    assert str(served.runs) not in page.content()
+    assert fits(page)
+
+
+def test_a_file_that_is_too_large_is_said_to_be(served, visit):
+    page = visit(served)
+    for size in (3_000_000, 50_000_000):
+        drop(page, (f"{size}.jpg", bytes(size)))
+        page.wait_for_function(
+            "name => document.querySelector('#answers h2')?.innerText === name", arg=f"{size}.jpg"
+        )
+        assert "limit of 2 MB" in page.locator("#answers").inner_text()
+    drop(page, ("photo.jpg", packed(face(1))))
+    page.wait_for_selector("#answers .bar")
+
+
+def test_another_network_is_chosen_by_keyboard(served, visit):
+    page = visit(served)
+    reached = []
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        reached.append(
+            page.evaluate(
+                "() => { const e = document.activeElement;"
+                " return e.closest('#network') ? 'network' : e.closest('#upload') ? 'upload' : '' }"
+            )
+        )
+        if reached[-1] == "network":
+            page.keyboard.press("ArrowDown")
+            page.keyboard.press("ArrowDown")
+            page.keyboard.press("Enter")
+        if reached[-1] == "upload":
+            break
+    assert reached.index("network") < reached.index("upload")
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Enter")
+    chooser.value.set_files(
+        [{"name": "photo.jpg", "mimeType": "image/jpeg", "buffer": packed(face(1))}]
+    )
+    chosen = page.input_value("#network input")
+    first = served.serving.networks.first.label
+    assert chosen != first and chosen in answered(page).inner_text()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_demonstration(demonstration, visit, width, scheme):
+    page = visit(demonstration, width, scheme)
+    assert "Demonstration" in page.inner_text("body")
+    page.get_by_role("button", name="Example 1").press("Enter")
+    answers = answered(page)
+    text = answers.inner_text()
+    assert "The truth about it is fake: the mouth" in text and "p_fake" in text
+    assert fits(page)
+    for selector in (".headline", ".verdict p:last-child", ".note", "td", ".legend"):
+        assert contrast(answers.locator(selector).first) >= 4.5, selector
+    drop(page, ("photo.jpg", packed(face(1))))
+    page.wait_for_function("document.querySelector('#answers h2')?.innerText === 'photo.jpg'")
+    page.wait_for_selector("#answers .verdict")
+    text = page.locator("#answers").inner_text()
+    assert "No verdict" in text and "make train" in text and "p_fake" not in text
+
+
+def contrast(element):
+    """Of an element's text on what is behind it, as WCAG 2.2 counts it."""
+    front, back = element.evaluate(
+        """e => {
+            const front = getComputedStyle(e).color;
+            let back = 'rgba(0, 0, 0, 0)';
+            for (; e && /rgba\\(.*, 0\\)|transparent/.test(back); e = e.parentElement)
+                back = getComputedStyle(e).backgroundColor;
+            return [front, back];
+        }"""
+    )
+    light, dark = sorted((luminance(front), luminance(back)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def luminance(color):
+    values = [float(part) / 255 for part in color[color.index("(") + 1 : -1].split(",")[:3]]
+    linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in values]
+    return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))

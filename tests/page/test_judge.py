@@ -1,0 +1,140 @@
+"""From bytes to what is shown, beside the Predictor itself."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from detector.page.drawing import bar, heat_over, page_of
+from detector.page.judge import Options, judge, plain
+from detector.page.networks import Networks, find_networks
+from detector.predictor import Predictor
+from tests.page.conftest import face, packed, write_run
+
+OPTIONS = Options(max_pixels=10**6, max_faces=4, heatmap="gradcam")
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory):
+    runs = tmp_path_factory.mktemp("runs")
+    write_run(runs)
+    write_run(runs, "synthetic-cnn3", source="synthetic")
+    return Networks(find_networks(runs), "cpu", 2)
+
+
+@pytest.fixture(scope="module")
+def photographs(networks):
+    return networks.open(None)
+
+
+@pytest.fixture(scope="module")
+def rendered(networks):
+    return networks.open(next(key for key in networks.all if key.startswith("synthetic")))
+
+
+def two_faces():
+    side = Image.new("RGB", (400, 200), "grey")
+    side.paste(face(1, 190), (4, 4))
+    side.paste(face(2, 150), (230, 20))
+    return side
+
+
+def test_the_score_is_the_predictors(photographs):
+    data = packed(face(1))
+    judgement = judge(data, "a.jpg", photographs, OPTIONS)
+    (answer,) = judgement.answers
+    file = photographs.network.file
+    assert answer.prediction.p_fake == pytest.approx(Predictor.load(file)(data), abs=1e-6)
+    assert answer.said.kind.split()[-1] == answer.prediction.verdict
+    assert answer.survived[0].name == "JPEG quality 60"
+    assert answer.near.tested == 120
+    html = page_of(judgement)
+    assert "p_fake" in html and "a.jpg" in html and "survives" in html and "make scorecard" in html
+    assert str(file.parent) not in html
+
+
+def test_quickly_leaves_out_what_takes_time(photographs):
+    judgement = judge(packed(face(1)), "a.jpg", photographs, OPTIONS, explain=False)
+    (answer,) = judgement.answers
+    assert answer.prediction.heatmap is None and answer.survived == ()
+    assert answer.said == judge(packed(face(1)), "a.jpg", photographs, OPTIONS).answers[0].said
+
+
+def test_no_face_means_no_verdict_and_no_score(photographs):
+    noise = np.random.default_rng(0).integers(0, 255, (120, 120, 3), dtype=np.uint8)
+    judgement = judge(packed(Image.fromarray(noise)), "a.jpg", photographs, OPTIONS)
+    (answer,) = judgement.answers
+    assert answer.said.kind == "none" and "No face" in answer.said.support[0]
+    assert "p_fake" not in json.dumps(plain(judgement)) and "p_fake" not in page_of(judgement)
+
+
+def test_several_faces_in_front_of_a_network_for_one(photographs):
+    judgement = judge(packed(two_faces()), "a.jpg", photographs, OPTIONS)
+    assert len(judgement.faces) == 2
+    (answer,) = judgement.answers
+    assert answer.said.kind == "none" and "2 faces" in answer.said.support[0]
+    html = page_of(judgement)
+    assert html.count('class="tag"') == 2 and ">1</text>" in html and ">2</text>" in html
+
+
+def test_rendered_faces_teach_nothing_about_photographs(rendered):
+    data = packed(face(1))
+    sent = judge(data, "a.jpg", rendered, OPTIONS)
+    assert sent.answers[0].said.kind == "none" and "make train" in sent.answers[0].said.support[1]
+    assert sent.answers[0].prediction is None
+    example = judge(data, "example.jpg", rendered, OPTIONS, rendered="Rendered here.")
+    assert example.answers[0].prediction is not None
+    assert "Rendered here." in page_of(example)
+
+
+def test_without_a_network_there_are_still_the_files_facts():
+    judgement = judge(packed(face(1)), "a.jpg", None, OPTIONS)
+    assert "no trained network" in page_of(judgement) and judgement.facts
+    assert json.loads(json.dumps(plain(judgement)))["network"] is None
+
+
+@pytest.mark.parametrize(
+    "data, says",
+    [
+        (b"", "empty"),
+        (b"just text", "not a picture"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
+        (packed(face(1))[:2000], "damaged, cut short"),
+        (packed(Image.new("1", (2000, 2000)), "PNG"), "more than the limit"),
+    ],
+)
+def test_bad_files_have_a_friendly_line(photographs, data, says):
+    judgement = judge(data, "<b>.jpg", photographs, OPTIONS)
+    assert says in judgement.error and "\n" not in judgement.error
+    html = page_of(judgement)
+    assert "&lt;b&gt;.jpg" in html and "<b>.jpg" not in html
+    assert set(plain(judgement)) == {"file", "error"}
+
+
+def test_the_bar_has_the_score_and_the_band_where_they_belong():
+    html = bar(0.5, 0.4, (0.3, 0.6))
+    for name, style in {
+        "real": "width:30.00%",
+        "unsure": "width:30.00%",
+        "fake": "width:40.00%",
+        "threshold": "left:40.00%",
+        "score": "left:50.00%",
+    }.items():
+        assert f'<span class="{name}" style="{style}"></span>' in html
+    assert "no verdict strictly between 0.30 and 0.60" in html and 'role="img"' in html
+
+
+def test_a_heatmap_shows_where_and_leaves_the_rest():
+    image = np.full((64, 64, 3), 100, np.uint8)
+    cam = np.zeros((64, 64), np.float32)
+    cam[:8, :8] = 1
+    over = heat_over(image, cam)
+    assert over.shape == (448, 448, 3)
+    assert (over[140:] == 100).all() and (over[:49, :49] != 100).any()
+    for even in (np.zeros_like(cam), np.ones_like(cam)):
+        assert (heat_over(image, even) == 100).all()
+    labels = np.zeros((64, 64), np.int8)
+    labels[32:] = 3
+    outlined = np.flatnonzero((heat_over(image, np.zeros_like(cam), labels) == 255).all((1, 2)))
+    assert len(outlined) and set(outlined) <= {223, 224}
