@@ -1,9 +1,10 @@
 """The limit: a network's training step on one batch that lies in memory, and nothing else.
 
-    python benchmarks/speed/bare_step.py cnn6 224 [BATCH] [cpu|cuda|mps]
+    python benchmarks/speed/bare_step.py cnn6 224 [BATCH] [cpu|cuda|mps] [WAY]
 
-In each precision and memory format, in turn; on a GPU also with cuDNN's choice by trial, and
-compiled. Prints one line of JSON.
+A way that is named goes on until it is ended, watched by `turns.py`. Else: in each precision and
+memory format, in turn; on a GPU also with cuDNN's choice by trial, and compiled. Prints one line of
+JSON.
 """
 
 import json
@@ -11,6 +12,7 @@ import statistics
 import sys
 import time
 
+import steps
 import torch
 from omegaconf import OmegaConf
 from torch import nn
@@ -49,7 +51,7 @@ def stepping(
     return step
 
 
-def main(name: str, size: str, batch: str = "32", device: str = "cpu") -> None:
+def main(name: str, size: str, batch: str = "32", device: str = "cpu", only: str = "") -> None:
     chosen = choose_hardware({"cuda": "gpu"}.get(device, device), "auto")
     size, batch = int(size), int(batch)
     keep_freed_memory(chosen.accelerator)
@@ -61,6 +63,12 @@ def main(name: str, size: str, batch: str = "32", device: str = "cpu") -> None:
         ways["bfloat16, channels_last, by trial"] = (True, True, False)
         ways["bfloat16, channels_last, compiled"] = (True, True, True)
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    if only:
+        bf16, last, compiled = ways[only]
+        step = stepping(name, size, batch, device, bf16=bf16, last=last, compiled=compiled)
+        while True:
+            step()
+            steps.note(batch)
     found = {}
     for way, (bf16, last, compiled) in ways.items():
         torch.backends.cudnn.benchmark = "trial" in way
