@@ -7,6 +7,7 @@ memory format, in turn; on a GPU also with cuDNN's choice by trial, and compiled
 JSON.
 """
 
+import itertools
 import json
 import statistics
 import sys
@@ -20,7 +21,8 @@ from torch import nn
 from detector import cli
 from detector.models.build import build_network
 from detector.run.hardware import choose_hardware
-from detector.run.heap import keep_freed_memory
+from detector.run.heap import ask_for_huge_pages, keep_freed_memory
+from detector.run.huge_pages import STEPS as STEPS_OF_PAGES
 
 ROUNDS, STEPS, WARM_UP = 4, 4, 6
 WAIT = {"cpu": lambda: None, "cuda": torch.cuda.synchronize, "mps": torch.mps.synchronize}
@@ -66,15 +68,19 @@ def main(name: str, size: str, batch: str = "32", device: str = "cpu", only: str
     if only:
         bf16, last, compiled = ways[only]
         step = stepping(name, size, batch, device, bf16=bf16, last=last, compiled=compiled)
-        while True:
+        for count in itertools.count(1):
             step()
             steps.note(batch)
+            if count in STEPS_OF_PAGES and device == "cpu":
+                ask_for_huge_pages()
     found = {}
     for way, (bf16, last, compiled) in ways.items():
         torch.backends.cudnn.benchmark = "trial" in way
         step = stepping(name, size, batch, device, bf16=bf16, last=last, compiled=compiled)
-        for _ in range(WARM_UP):
+        for count in range(WARM_UP):
             step()
+            if count + 1 in STEPS_OF_PAGES and device == "cpu":
+                ask_for_huge_pages()
         taken = []
         for _ in range(ROUNDS):
             WAIT[device]()
