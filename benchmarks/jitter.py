@@ -1,4 +1,4 @@
-"""How long does colour jitter take, here and in torchvision, which give the same bits?
+"""How long does colour jitter take, here and in torchvision, rounded once instead of three times?
 
     python benchmarks/jitter.py
 

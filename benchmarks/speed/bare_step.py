@@ -1,16 +1,19 @@
 """The limit: a network's training step on one batch that lies in memory, and nothing else.
 
-    python benchmarks/speed/bare_step.py cnn6 224 [BATCH] [cpu|cuda|mps]
+    python benchmarks/speed/bare_step.py cnn6 224 [BATCH] [cpu|cuda|mps] [WAY]
 
-In each precision and memory format, in turn; on a GPU also with cuDNN's choice by trial, and
-compiled. Prints one line of JSON.
+A way that is named goes on until it is ended, watched by `turns.py`. Else: in each precision and
+memory format, in turn; on a GPU also with cuDNN's choice by trial, and compiled. Prints one line of
+JSON.
 """
 
+import itertools
 import json
 import statistics
 import sys
 import time
 
+import steps
 import torch
 from omegaconf import OmegaConf
 from torch import nn
@@ -18,7 +21,8 @@ from torch import nn
 from detector import cli
 from detector.models.build import build_network
 from detector.run.hardware import choose_hardware
-from detector.run.heap import keep_freed_memory
+from detector.run.heap import ask_for_huge_pages, keep_freed_memory
+from detector.run.huge_pages import STEPS as STEPS_OF_PAGES
 
 ROUNDS, STEPS, WARM_UP = 4, 4, 6
 WAIT = {"cpu": lambda: None, "cuda": torch.cuda.synchronize, "mps": torch.mps.synchronize}
@@ -49,7 +53,7 @@ def stepping(
     return step
 
 
-def main(name: str, size: str, batch: str = "32", device: str = "cpu") -> None:
+def main(name: str, size: str, batch: str = "32", device: str = "cpu", only: str = "") -> None:
     chosen = choose_hardware({"cuda": "gpu"}.get(device, device), "auto")
     size, batch = int(size), int(batch)
     keep_freed_memory(chosen.accelerator)
@@ -61,12 +65,22 @@ def main(name: str, size: str, batch: str = "32", device: str = "cpu") -> None:
         ways["bfloat16, channels_last, by trial"] = (True, True, False)
         ways["bfloat16, channels_last, compiled"] = (True, True, True)
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    if only:
+        bf16, last, compiled = ways[only]
+        step = stepping(name, size, batch, device, bf16=bf16, last=last, compiled=compiled)
+        for count in itertools.count(1):
+            step()
+            steps.note(batch)
+            if count in STEPS_OF_PAGES and device == "cpu":
+                ask_for_huge_pages()
     found = {}
     for way, (bf16, last, compiled) in ways.items():
         torch.backends.cudnn.benchmark = "trial" in way
         step = stepping(name, size, batch, device, bf16=bf16, last=last, compiled=compiled)
-        for _ in range(WARM_UP):
+        for count in range(WARM_UP):
             step()
+            if count + 1 in STEPS_OF_PAGES and device == "cpu":
+                ask_for_huge_pages()
         taken = []
         for _ in range(ROUNDS):
             WAIT[device]()

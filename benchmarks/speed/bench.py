@@ -2,16 +2,14 @@
 
     python benchmarks/speed/bench.py [STAGE ...]
 
-Stages: cnn6, cnn2, growth, start, gpu; all where none is named. Each way runs in a process of its
-own, one after the other, round after round, so that a machine whose speed drifts slows all alike:
-the figures to read are the ratios. Nothing else should run beside it. Writes
-benchmarks/results.json, where stages that are not run stay as they were, and benchmarks/results.md.
+Stages: cnn6, cnn2, growth, start, gpu; all where none is named. Each way of training runs in a
+process of its own, some steps in turn, round after round (`turns.py`), so that a machine whose
+speed drifts slows all alike: the figures to read are the ratios. Nothing else should run beside it.
+Writes benchmarks/results.json, where stages that are not run stay as they were, and results.md.
 """
 
 import datetime
 import json
-import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -22,6 +20,7 @@ from machine import machine
 from sets import faces
 from start import start
 from table import tables
+from turns import in_turn, ratio
 from watched import watched
 
 from detector.run.hardware import choose_hardware
@@ -29,51 +28,44 @@ from detector.run.hardware import choose_hardware
 HERE = Path(__file__).parent
 RESULTS = HERE.parent / "results.json"
 KERAS = HERE.parents[1] / ".venv-keras/bin/python"
-ROUNDS, IMAGES = 3, 1000
+ROUNDS, IMAGES = 10, 1000
 GPU_EPOCHS = 30
 SIDES = {"cnn6": 224, "cnn2": 300}
 BATCHES = (32, 64, 128, 256)
 
 
 def training(name: str, folder: Path) -> dict:
-    """A small network's training in each way."""
+    """A small network's training in each way, in turn."""
     pictures = str(faces(folder, IMAGES, 300))
     ours = [
         sys.executable, str(HERE / "training.py"), f"model={name}", "data=folder",
-        f"data.root={pictures}", "data.near_copies=false", "augment=light", "trainer.max_epochs=2",
-        f"paths.runs={folder}/runs", f"paths.cache={folder}/cache", "trainer.accelerator=cpu",
+        f"data.root={pictures}", "data.near_copies=false", "augment=light",
+        f"paths.cache={folder}/cache", "trainer.accelerator=cpu",
     ]  # fmt: skip
+    long = ["trainer.max_epochs=100000", "early_stopping.patience=null"]
     bare = [sys.executable, str(HERE / "bare_step.py"), name, str(SIDES[name])]
+    first = ["trainer.limit_train_batches=2", "trainer.max_epochs=1", f"paths.runs={folder}/first"]
+    watched([*ours, *first])  # index, pixels
+    speeds = watched(bare).told["ways"]
+    best = max(speeds, key=speeds.get)
+    best32 = max((way for way in speeds if way.startswith("float32")), key=speeds.get)
     ways = {
         "plain PyTorch": [sys.executable, str(HERE / "plain_pytorch.py"), name, pictures],
-        "detector": ours,
-        "detector, float32": [*ours, "trainer.precision=32-true"],
-        "bare step": bare,
+        "detector": [*ours, *long, f"paths.runs={folder}/runs"],
+        "bare step": [*bare, "32", "cpu", best],
     }
-    if choose_hardware("cpu", "auto").precision == "32-true":
-        del ways["detector, float32"]
+    if choose_hardware("cpu", "auto").precision != "32-true":
+        single = ["trainer.precision=32-true", f"paths.runs={folder}/runs32"]
+        ways["detector, float32"] = [*ours, *long, *single]
+        ways["bare step, float32"] = [*bare, "32", "cpu", best32]
+    found = {"plain and bare": in_turn(ways, ROUNDS)}
     if name == "cnn2" and has_keras():
-        ways["Keras on TensorFlow"] = [str(KERAS), str(HERE / "keras_cnn2.py"), pictures]
+        ours = {way: command for way, command in ways.items() if way.startswith("detector")}
+        keras = {"Keras on TensorFlow": [str(KERAS), str(HERE / "keras_cnn2.py"), pictures]}
+        found["Keras"] = in_turn(keras | ours, ROUNDS)
     elif name == "cnn2":
         print("Keras on TensorFlow: left out, as `make keras` has not made its environment")
-    watched([*ours, "trainer.limit_train_batches=2", "trainer.max_epochs=1"])  # index, pixels
-    rounds = []
-    for turn in range(ROUNDS):
-        found = {}
-        for way, command in ways.items():
-            seen = watched(command)
-            peak = seen.peak_mb or seen.told.get("peak_mb")  # which Keras tells on any system
-            found[way] = seen.told | {"peak_mb": peak, "seconds": seen.seconds}
-            shutil.rmtree(folder / "runs", ignore_errors=True)  # some 700 MB of checkpoints
-            print(
-                f"{name}, round {turn + 1}, {way}: {found[way]['images_per_s']:.1f}/s", flush=True
-            )
-        plain32 = max(
-            rate for way, rate in found["bare step"]["ways"].items() if "float" in way[:5]
-        )
-        found["bare step, float32"] = {"images_per_s": plain32}
-        rounds.append(found)
-    return {"rounds": rounds, **summary(rounds)}
+    return {"bare_step": speeds, "turns": found, "ratios": ratios(found)}
 
 
 def has_keras() -> bool:
@@ -84,25 +76,18 @@ def has_keras() -> bool:
     return subprocess.run(tried, capture_output=True, check=False).returncode == 0
 
 
-def summary(rounds: list[dict]) -> dict:
-    """Medians over the rounds, and of ratios that were taken within a round."""
-    rates = {way: [one[way]["images_per_s"] for one in rounds] for way in rounds[0]}
-    ratios = {}
-    for way, over in (
-        ("detector", "plain PyTorch"), ("detector, float32", "plain PyTorch"),
-        ("detector", "Keras on TensorFlow"), ("detector, float32", "Keras on TensorFlow"),
-        ("detector", "bare step"),
-        ("detector, float32", "bare step, float32"),
-    ):  # fmt: skip
-        if way in rates and over in rates:
-            each = [a / b for a, b in zip(rates[way], rates[over], strict=True)]
-            ratios[f"{way} / {over}"] = {
-                "median": statistics.median(each), "low": min(each), "high": max(each)
-            }  # fmt: skip
+def ratios(found: dict[str, dict]) -> dict[str, dict]:
+    """Of rates that were taken within a round."""
     return {
-        "images_per_s": {way: statistics.median(all_) for way, all_ in rates.items()},
-        "ratios": ratios,
-    }
+        f"{over} / {under}": ratio(ways[over]["rates"], ways[under]["rates"])
+        for ways in found.values()
+        for over, under in (
+            ("detector", "plain PyTorch"), ("detector, float32", "plain PyTorch"),
+            ("detector", "Keras on TensorFlow"), ("detector, float32", "Keras on TensorFlow"),
+            ("detector", "bare step"), ("detector, float32", "bare step, float32"),
+        )
+        if over in ways and under in ways
+    }  # fmt: skip
 
 
 def gpu(folder: Path) -> dict | None:

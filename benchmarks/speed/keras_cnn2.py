@@ -4,43 +4,37 @@
 
 `make keras` makes that environment. FOLDER has the pictures of each class in a folder of its own.
 They are not augmented, which
-flatters it: the author's ImageDataGenerator turns each of them in Python. Prints one line of JSON.
+flatters it: the author's ImageDataGenerator turns each of them in Python. It goes on until it is
+ended; `turns.py` watches its steps.
 """
 
-import json
 import os
-import resource
 import sys
-import time
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
+import steps
 from keras import layers
 
-SIZE, BATCH, WARM_UP, EPOCHS = 300, 32, 10, 2
+SIZE, BATCH, EPOCHS = 300, 32, 100_000
 
 
-class Clock(keras.callbacks.Callback):
-    """Seconds and images of training, the first steps not counted."""
-
-    steps = images = 0
-    seconds = begun = 0.0
+class Notes(keras.callbacks.Callback):
+    """Tells when steps ended."""
 
     def on_epoch_begin(self, epoch, logs=None):
-        self.begun = time.perf_counter()
+        steps.note(0, steps.BREAK)
 
     def on_train_batch_end(self, batch, logs=None):
-        self.steps += 1
-        if self.steps == WARM_UP:
-            self.begun = time.perf_counter()
-        elif self.steps > WARM_UP:
-            self.images += BATCH
-        self.last = time.perf_counter()
+        steps.note(BATCH)
 
     def on_test_begin(self, logs=None):
-        self.seconds += self.last - self.begun
+        steps.note(0, steps.BREAK)
+
+    def on_test_batch_end(self, batch, logs=None):
+        steps.note(BATCH, steps.VALIDATION)
 
 
 def main(folder: str) -> None:
@@ -70,14 +64,10 @@ def main(folder: str) -> None:
     network.compile(
         keras.optimizers.Adam(1e-4), "sparse_categorical_crossentropy", metrics=["accuracy"]
     )
-    clock = Clock()
     network.fit(
-        pictures[:n], labels[:n], batch_size=BATCH, epochs=EPOCHS, verbose=0, callbacks=[clock],
+        pictures[:n], labels[:n], batch_size=BATCH, epochs=EPOCHS, verbose=0, callbacks=[Notes()],
         validation_data=(pictures[n:], labels[n:]),
     )  # fmt: skip
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    found = {"images_per_s": clock.images / clock.seconds, "images": clock.images}
-    print(json.dumps(found | {"peak_mb": peak, "keras": keras.version()}))
 
 
 if __name__ == "__main__":

@@ -4,22 +4,21 @@
 
 FOLDER has the pictures of each class in a folder of its own. Nothing of detector is used, only the
 widths of its networks, which here have ReLU and dropout where they were published, before the pool.
-Prints one line of JSON.
+It goes on until it is ended; `turns.py` watches its steps.
 """
 
 import itertools
-import json
 import sys
 import tempfile
-import time
 
+import steps
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, random_split
 from torch.utils.tensorboard import SummaryWriter
 from torchvision import datasets, transforms
 
-BATCH, WARM_UP, EPOCHS = 32, 10, 2
+BATCH = 32
 
 
 def cnn6() -> nn.Module:
@@ -77,12 +76,11 @@ def main(name: str, folder: str) -> None:
     optimizer = torch.optim.Adam(network.parameters(), rate)
     loss_of = nn.CrossEntropyLoss()
     train, val = loaders(folder, size)
-    images = seconds = validated = validating = 0
     with tempfile.TemporaryDirectory() as logs:
         writer, step = SummaryWriter(logs), 0
-        for epoch in range(EPOCHS):
+        for epoch in itertools.count():
             network.train()
-            begun = time.perf_counter()
+            steps.note(0, steps.BREAK)
             for pictures, labels in train:
                 loss = loss_of(network(pictures), labels)
                 optimizer.zero_grad()
@@ -90,21 +88,15 @@ def main(name: str, folder: str) -> None:
                 optimizer.step()
                 writer.add_scalar("loss", loss.item(), step)
                 step += 1
-                if step == WARM_UP:
-                    begun = time.perf_counter()
-                elif step > WARM_UP:
-                    images += len(labels)
-            seconds += time.perf_counter() - begun
+                steps.note(len(labels))
             network.eval()
-            begun, right = time.perf_counter(), 0
+            steps.note(0, steps.BREAK)
+            right = 0
             with torch.no_grad():
                 for pictures, labels in val:
                     right += (network(pictures).argmax(1) == labels).sum().item()
-                    validated += len(labels)
+                    steps.note(len(labels), steps.VALIDATION)
             writer.add_scalar("accuracy", right / len(val.dataset), epoch)
-            validating += time.perf_counter() - begun
-    found = {"images_per_s": images / seconds, "validation_images_per_s": validated / validating}
-    print(json.dumps(found | {"images": images}))
 
 
 if __name__ == "__main__":

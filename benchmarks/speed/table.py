@@ -1,5 +1,7 @@
 """results.json for a person."""
 
+import statistics
+
 TITLES = {
     "cnn6": "cnn6, 224 px, batch 32",
     "cnn2": "cnn2, 300 px, batch 32",
@@ -37,17 +39,10 @@ def _rows(head: list[str], rows: list[list]) -> str:
 
 
 def _training(one: dict) -> str:
-    peaks = {
-        way: max((each[way].get("peak_mb") or 0 for each in one["rounds"]), default=0)
-        for way in one["images_per_s"]
-    }
-    validating = {
-        way: one["rounds"][0][way].get("validation_images_per_s") for way in one["images_per_s"]
-    }
     rates = [
-        [way, f"{rate:.1f}", f"{validating[way]:.0f}" if validating[way] else "",
-         f"{peaks[way]:.0f}" if peaks[way] else ""]
-        for way, rate in one["images_per_s"].items()
+        [way, f"{statistics.median(of['rates']):.1f}", _rate(of["validation_images_per_s"]),
+         _megabytes(of["peak_mb"])]
+        for ways in one["turns"].values() for way, of in ways.items()
     ]  # fmt: skip
     ratios = [
         [name, f"{of['median']:.2f}", f"{of['low']:.2f} to {of['high']:.2f}"]
@@ -55,6 +50,10 @@ def _training(one: dict) -> str:
     ]
     head = ["way", "training, images/s", "validation, images/s", "peak memory, MB"]
     return _rows(head, rates) + "\n\n" + _rows(["ratio", "median", "over the rounds"], ratios)
+
+
+def _rate(value: float | None) -> str:
+    return "" if value is None else f"{value:.0f}"
 
 
 def _growth(one: dict) -> str:

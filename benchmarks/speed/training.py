@@ -12,6 +12,7 @@ import sys
 import time
 
 import lightning as L
+import steps
 import torch
 
 from detector import cli
@@ -37,9 +38,11 @@ class Clock(L.Callback):
 
     def on_train_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self.begun = now()
+        steps.note(0, steps.BREAK)
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
         self.steps += 1
+        steps.note(len(batch[1]))
         if self.steps == 1:
             now()
             self.first_step = time.time()
@@ -52,9 +55,11 @@ class Clock(L.Callback):
         ended = now()
         self.seconds += ended - self.begun
         self.begun = ended
+        steps.note(0, steps.BREAK)
 
     def on_validation_batch_end(self, trainer, module, outputs, batch, *_) -> None:
         self.validated += len(batch[1])
+        steps.note(len(batch[1]), steps.VALIDATION)
 
     def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self.validating += now() - self.begun

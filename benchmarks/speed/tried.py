@@ -42,6 +42,8 @@ TRIED = {
     "cnn2, as trained": ("cnn2", "", {}),
     "cnn2, freed memory given back": ("cnn2", "given back", {}),
     "cnn2, places of maxima looked for again": ("cnn2", "places", {}),
+    "cnn2, the optimizer's memory taken first": ("cnn2", "states first", {}),
+    "cnn2, the memory of weights taken first too": ("cnn2", "all first", {}),
 }  # fmt: skip
 
 
@@ -92,6 +94,12 @@ def one(name: str, change: str) -> dict:
     if change != "given back":
         keep_freed_memory("cpu")
     optimizer = torch.optim.Adam(network.parameters(), 1e-4, fused=True)
+    if change in ("states first", "all first"):
+        for weight in network.parameters():
+            own = {key: torch.zeros_like(weight) for key in ("exp_avg", "exp_avg_sq")}
+            optimizer.state[weight] = {"step": torch.tensor(0.0), **own}
+            if change == "all first":
+                weight.grad = torch.zeros_like(weight)
     images = torch.randn(32, 3, size, size).contiguous(memory_format=torch.channels_last)
     labels = torch.randint(0, 2, (32,))
     bf16 = choose_hardware("cpu", "auto").precision == "bf16-mixed"
@@ -102,7 +110,7 @@ def one(name: str, change: str) -> dict:
             loss = functional.cross_entropy(network(images).float(), labels)
         loss.backward()
         optimizer.step()
-        optimizer.zero_grad()
+        optimizer.zero_grad(set_to_none=change != "all first")
         taken.append(1e3 * (time.perf_counter() - begun))
     unit = 2**20 if platform.system() == "Darwin" else 2**10
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

@@ -66,15 +66,15 @@ def watched(command: list[str], **environment: str) -> Watched:
     return Watched(printed, seconds, peak, anonymous, started)
 
 
-def memory(pid: int) -> tuple[float, float]:
-    """MB of a process and of those that it started: in all, and without the pages of files."""
+def memory(pid: int, *, children: bool = True) -> tuple[float, float]:
+    """MB of a process, and of those that it started: in all, and without the pages of files."""
     total = anonymous = 0.0
     waiting = [pid]
     while waiting:
         folder = Path(f"/proc/{waiting.pop()}")
         try:
             lines = (folder / "smaps_rollup").read_text().splitlines()
-            for task in (folder / "task").iterdir():
+            for task in (folder / "task").iterdir() if children else ():
                 waiting += [int(child) for child in (task / "children").read_text().split()]
         except OSError:  # it has just ended, or this is not Linux
             continue

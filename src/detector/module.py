@@ -114,8 +114,15 @@ class DetectorModule(L.LightningModule):
 
     def scaled(self, images: Tensor) -> Tensor:
         """What the network is fed, float32, of uint8 images (N, 3, S, S)."""
-        # In place: each of these is bound by memory. A copy, as mixed images are floats already.
-        scaled = images.to(torch.float32, copy=True).div_(255).sub_(self.mean).div_(self.std)
+        if images.device.type == "cpu" and images.is_contiguous(memory_format=torch.channels_last):
+            # Rows of interleaved pixels as long lines: half the time of three numbers at a time.
+            lines = images.permute(0, 2, 3, 1).flatten(2).to(torch.float32, copy=True)
+            mean, std = (each.view(3).repeat(images.shape[3]) for each in (self.mean, self.std))
+            scaled = lines.div_(255).sub_(mean).div_(std)
+            scaled = scaled.view(len(images), *images.shape[2:], 3).permute(0, 3, 1, 2)
+        else:
+            # In place, as memory bounds each of these; a copy, as mixed images are floats already.
+            scaled = images.to(torch.float32, copy=True).div_(255).sub_(self.mean).div_(self.std)
         return scaled.contiguous(memory_format=self.memory_format)
 
     def on_train_batch_start(self, batch: tuple, batch_idx: int) -> None:

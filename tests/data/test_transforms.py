@@ -107,17 +107,62 @@ def test_bad_steps_are_named(step):
         Augment([step], 40, 0)
 
 
-@given(st.integers(0, 2**31), st.booleans(), st.tuples(*[st.floats(0, 1.5)] * 3))
-def test_jitter_is_torchvisions_to_the_bit(seed, lines, strengths):
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    lines=st.booleans(),
+    strengths=st.tuples(*[st.floats(0, 0.9)] * 3),
+)
+def test_jitter_is_its_steps_one_after_the_other_rounded_once(seed, lines, strengths):
     generator = torch.Generator().manual_seed(seed)
     image = torch.randint(0, 256, (3, 31, 47), dtype=torch.uint8, generator=generator)
     if lines:  # the planes interleaved, as decoded pictures have them
         image = image.permute(1, 2, 0).contiguous().permute(2, 0, 1)
     names = ("brightness", "contrast", "saturation")
-    chain = Augment([{"step": "jitter", **dict(zip(names, strengths, strict=True))}], 32, 0)
-    before = image.clone()
+    jitter = Augment([{"step": "jitter", **dict(zip(names, strengths, strict=True))}], 32, 0)
+    before, made = image.clone(), jitter.transforms[0]
     torch.manual_seed(seed)
-    expected = v2.ColorJitter(*strengths)(image)
+    changed = made(image)
     torch.manual_seed(seed)
-    assert torch.equal(chain.transforms[0](image), expected)
+    params = made.make_params([image])
+    expected = image.double()
+    for step in params["fn_idx"].tolist():
+        if step == 3 or params[f"{names[step]}_factor"] is None:
+            continue
+        factor = params[f"{names[step]}_factor"]
+        grey = 0.2989 * expected[0] + 0.587 * expected[1] + 0.114 * expected[2]
+        other = (torch.zeros(()), grey.mean(), grey)[step]
+        expected = factor * expected + (1 - factor) * other
+    # Half a level of rounding, and what ten bits behind the point leave of three factors.
+    assert (changed.double() - expected.clamp(0, 255)).abs().max() < 0.5 + 3 * 255 / 2048 + 1e-6
     assert torch.equal(image, before)
+
+
+def test_jitter_is_torchvisions_but_for_what_that_cuts_off():
+    # Where nothing reaches black or white, each of three steps there takes up to one level.
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randint(80, 170, (3, 40, 40), dtype=torch.uint8, generator=generator)
+    strengths = {"brightness": 0.2, "contrast": 0.2, "saturation": 0.2}
+    made = Augment([{"step": "jitter", **strengths}], 40, 0).transforms[0]
+    for seed in range(40):
+        torch.manual_seed(seed)
+        changed = made(image).int()
+        torch.manual_seed(seed)
+        difference = changed - v2.ColorJitter(*strengths.values())(image).int()
+        assert difference.min() >= -1 and difference.max() <= 4
+        assert 0 < difference.float().mean() < 3
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10**6), lines=st.booleans(), scale=st.floats(0.2, 1))
+def test_crops_are_torchvisions_to_the_bit(seed, lines, scale):
+    generator = torch.Generator().manual_seed(seed)
+    image = torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8, generator=generator)
+    if lines:
+        image = image.permute(1, 2, 0).contiguous().permute(2, 0, 1)
+    made = Augment([{"step": "crop", "scale": scale}], 32, 0).transforms[0]
+    theirs = v2.RandomResizedCrop(32, scale=(scale, 1.0), ratio=(0.9, 1.1), antialias=True)
+    torch.manual_seed(seed)
+    changed = made(image)
+    torch.manual_seed(seed)
+    assert torch.equal(changed, theirs(image))

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from detector.run.heap import OWN, keep_freed_memory
+from detector.run.heap import OWN, ask_for_huge_pages, keep_freed_memory
 
 SCRIPT = """
 import json, resource, sys
@@ -45,3 +45,29 @@ def test_freed_memory_is_used_again_and_the_environment_goes_first():
 def test_another_c_library_is_left_alone(monkeypatch):
     monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
     assert not keep_freed_memory("cpu")
+
+
+PAGES = """
+from detector.run.heap import ask_for_huge_pages, keep_freed_memory
+
+keep_freed_memory("cpu")
+block = bytearray(200_000_000)
+print(ask_for_huge_pages())
+"""
+
+
+@pytest.mark.skipif(platform.system() != "Linux", reason="Linux alone is asked")
+def test_linux_is_asked_for_the_whole_heap():
+    env = {name: value for name, value in os.environ.items() if name not in OWN}
+    ran = subprocess.run(
+        [sys.executable, "-c", PAGES], env=env, capture_output=True, text=True, check=True
+    )
+    assert 190_000_000 < int(ran.stdout) < 400_000_000
+
+
+def test_nothing_is_asked_elsewhere_or_where_the_environment_says_how(monkeypatch):
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "1000000")
+    assert ask_for_huge_pages() == 0
+    monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_")
+    monkeypatch.setattr(platform, "system", lambda: "Darwin")
+    assert ask_for_huge_pages() == 0

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from detector.data.batches import Batches, as_it_is
 from detector.data.blended.training import Blending
 from detector.data.cache import JointPixels, Pixels
 from detector.data.embeddings import Embeddings, Wanted
@@ -88,7 +89,7 @@ class Faces(Dataset):
 
 
 def choose_workers(
-    setting: int | str, *, cached: bool, augmented: bool, trainings: int = 1
+    setting: int | str, *, cached: bool, augmented: bool, threads: bool = False, trainings: int = 1
 ) -> tuple[int, str]:
     """Number of loader processes, and why.
 
@@ -96,6 +97,7 @@ def choose_workers(
         setting: A number, or `auto`.
         cached: Pixels come from a memory map.
         augmented: Images are augmented.
+        threads: Threads of this process could augment them between the steps.
         trainings: Processes on this machine that each have so many.
 
     Raises:
@@ -107,6 +109,8 @@ def choose_workers(
         raise UserError(f"data.num_workers={setting}: give a number of at least 0, or auto")
     if cached and not augmented:
         return 0, "reading a memory map costs less than passing batches between processes"
+    if cached and threads:
+        return 0, "threads augment between the steps, which need all cores"
     cores = max(1, (os.cpu_count() or 1) // trainings)
     # Each holds a Python with torch in memory, so not as many as there are cores.
     return max(
@@ -147,6 +151,7 @@ class FaceData(L.LightningDataModule):
         world: How many they are.
         local_world: How many of them are on this machine.
         on_device: Augments on the device that trains, in place of `augment`; None for here.
+        on_cpu: That device is the CPU.
 
     Raises:
         UserError: `batch_size` or `num_workers` is out of range, or there is less to deal than
@@ -173,6 +178,7 @@ class FaceData(L.LightningDataModule):
         world: int = 1,
         local_world: int = 1,
         on_device: OnDevice | None = None,
+        on_cpu: bool = False,
     ) -> None:
         super().__init__()
         self.rank, self.world, self.on_device = rank, world, on_device
@@ -198,10 +204,12 @@ class FaceData(L.LightningDataModule):
         self.batch_size, self.start_method = batch_size, start_method
         self.pin_memory = pin_memory
         self.strata = None if strata is None else strata[self.rows["train"]]
+        self.threads = max(1, (os.cpu_count() or 1) // local_world)
         self.workers, why = choose_workers(
             num_workers,
             cached=pixels.file is not None,
             augmented=bool(self.augment or blending),
+            threads=on_cpu and blending is None and augment.ahead and on_device is None,
             trainings=local_world,
         )
         log.info("loader processes: %d (%s)", self.workers, why)
@@ -249,15 +257,26 @@ class FaceData(L.LightningDataModule):
                 drop_last=drop_last,
             )
             dealt = {"batch_sampler": shares}
+        whole = workers == 0 and self._by_threads(faces)
+        if whole:
+            faces = Batches(
+                self.pixels, self.labels, faces.augment, bits=self.bits, threads=self.threads
+            )
         return DataLoader(
             faces,
             **dealt,
+            collate_fn=as_it_is if whole else None,
             num_workers=workers,
             persistent_workers=training and workers > 0,
             multiprocessing_context=self.start_method if workers else None,
             pin_memory=self.pin_memory,
             worker_init_fn=_one_thread,
         )
+
+    @staticmethod
+    def _by_threads(faces: Dataset) -> bool:
+        plain = isinstance(faces, Faces) and faces.blending is None and faces.on_device is None
+        return plain and (faces.augment is None or faces.augment.ahead)
 
     def train_dataloader(self) -> DataLoader:
         """Augmented, shuffled batches of the train part."""

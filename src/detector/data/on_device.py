@@ -5,7 +5,8 @@ seed, the epoch and its row, and sends them along. So a resumed run sees the sam
 picture does not depend on its batch.
 
 The steps are those of `transforms` too, to rounding. Crops differ by one grey level, since
-torchvision rounds between rows and columns (a crop is enlarged, so there is nothing to smooth).
+torchvision rounds between rows and columns (a crop is enlarged, so there is nothing to smooth), and
+jitter by one, since OpenCV takes its factors to 1/1024.
 `affine` differs by more where pixels differ much, since OpenCV takes places to 1/32 of a pixel.
 """
 
@@ -17,12 +18,10 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from detector.data.transforms import Augment
+from detector.data.transforms import GREY, Augment
 from detector.errors import UserError
 
 log = logging.getLogger(__name__)
-
-GREY = (2989, 5870, 1140)  # ten-thousandths of red, green and blue, as torchvision has them
 
 
 class _Kind(NamedTuple):
@@ -106,18 +105,21 @@ def _draw_jitter(transform: v2.Transform, shape: Tensor) -> list[float]:
 
 
 def _jitter(images: Tensor, numbers: Tensor) -> Tensor:
-    """Three blends in an order of each image's own: with black, its mean grey, its greys."""
-    for blend in numbers[..., None, None, None].split(2, 1):
+    """Three blends in an order of each image's own, as `transforms.blends` puts them together."""
+    means = images.int().sum((-2, -1)).float() / images[0, 0].numel()
+    grey = torch.tensor(GREY, device=images.device)
+    map_ = torch.eye(3, 4, device=images.device).repeat(len(images), 1, 1)
+    for blend in numbers[:, :, None, None].split(2, 1):
         kind, factor = blend.unbind(1)
-        # Whole numbers as far as possible: their sums are the same in whatever order.
-        grey = sum(w * part for w, part in zip(GREY, images.int().unbind(1), strict=True)) // 10000
-        grey = grey[:, None]
-        mean = grey.sum((-2, -1), keepdim=True).float() / grey[0].numel()
-        other = torch.where(kind == 1, mean, grey.float()) * (kind > 0)
-        # Three operations, each rounded: fused ones would not be rounded alike everywhere.
-        own, other = images * factor, other * (1 - factor)
-        images = (own + other).clamp(0, 255).to(torch.uint8)
-    return images
+        # Sums and no matrix products, which under autocast would be ones of 8 bits.
+        greys = (grey[:, None] * map_).sum(1, keepdim=True)
+        of_mean = (greys[..., :3] * means[:, None]).sum(-1, keepdim=True) + greys[..., 3:]
+        constant = torch.nn.functional.pad(of_mean, (3, 0))
+        other = torch.where(kind == 1, constant, greys) * (kind > 0)
+        map_ = factor * map_ + (1 - factor) * other
+    red, green, blue = (part.float()[:, None] for part in images.unbind(1))
+    r, g, b, rest = (map_[:, :, k, None, None] for k in range(4))
+    return (r * red + g * green + b * blue + rest).round().clamp(0, 255).to(torch.uint8)
 
 
 _KINDS = {

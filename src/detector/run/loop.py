@@ -19,6 +19,7 @@ from detector.run.checkpoints import Checkpoints
 from detector.run.ddp import Together, trainer_options
 from detector.run.ema import AveragedWeights
 from detector.run.hardware import Hardware
+from detector.run.huge_pages import HugePages
 from detector.run.part_curves import PartCurves
 from detector.run.pictures import Pictures
 from detector.run.ranks import Ranks
@@ -102,6 +103,7 @@ def make_trainer(
     logger = TensorBoardLogger(
         folder, name=None, version="tensorboard", default_hp_metric=False, purge_step=purge_step
     )
+    pages = [HugePages()] if hardware.accelerator == "cpu" else []
     return L.Trainer(
         accelerator=hardware.accelerator,
         precision=hardware.precision,
@@ -112,7 +114,7 @@ def make_trainer(
         limit_train_batches=cfg.trainer.limit_train_batches,
         # cuDNN otherwise picks sums in a new order each time; CPU and MPS need no switch
         deterministic="warn" if hardware.accelerator == "gpu" else None,
-        callbacks=[*watching, checkpoints],
+        callbacks=[*watching, *pages, checkpoints],
         logger=logger,
         enable_progress_bar=bar,
         enable_model_summary=False,

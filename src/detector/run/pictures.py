@@ -30,8 +30,17 @@ class Pictures(Callback):
 
     def __init__(self, class_names: tuple[str, str], threshold: float, samples: int = 16) -> None:
         self.class_names, self.threshold, self.samples = class_names, threshold, samples
+        self._shown = False
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._shown = False
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: object) -> None:
+        if not self._shown:  # not before the first step: a second that one would wait for it
+            self._shown = True
+            self._show(trainer)
+
+    def _show(self, trainer: L.Trainer) -> None:
         writer, data = tensorboard(trainer), trainer.datamodule
         if writer is None or not isinstance(data, FaceData):
             return

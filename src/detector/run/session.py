@@ -137,6 +137,7 @@ class Session:
             world=ranks.world,
             local_world=ranks.local_world,
             on_device=choose_place(cfg.augment.device, augment, self.hardware.accelerator),
+            on_cpu=self.hardware.accelerator == "cpu",
         )
         trained = self.data.labels[self.data.rows["train"]]  # of blends too, where there are any
         weights = class_weights(cfg.class_weights, trained)
