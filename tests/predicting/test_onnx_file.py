@@ -68,7 +68,7 @@ def test_weights_elsewhere_are_refused_wherever_they_are_named(tmp_path, where):
     else:
         value = secret if where == "attribute" else [secret]
         nodes = [
-            helper.make_node("Constant", [], ["weights"], **{"value": value}),
+            helper.make_node("Constant", [], ["weights"], value=value),
             helper.make_node("MatMul", ["images", "weights"], ["logits"]),
         ]
         made = model(nodes, ())
@@ -91,9 +91,7 @@ def test_functions_loops_and_sparse_weights_are_refused(tmp_path):
     branch = helper.make_node("If", ["images"], ["logits"], then_branch=body, else_branch=body)
     refused(tmp_path, model([branch]), "branches")
     node = helper.make_node("Identity", ["a"], ["b"])
-    function = helper.make_function(
-        "my", "f", ["a"], ["b"], [node], [helper.make_opsetid("", 18)]
-    )
+    function = helper.make_function("my", "f", ["a"], ["b"], [node], [helper.make_opsetid("", 18)])
     refused(tmp_path, model(functions=[function]), "operators or a training of its own")
     made = model()
     made.training_info.add()

@@ -104,6 +104,7 @@ class LiteRTBackend:
 
         with _muted():
             self._interpreter = Interpreter(model_path=str(file), num_threads=usable_cores())
+            self._interpreter.allocate_tensors()
             self._run = self._interpreter.get_signature_runner(SIGNATURE)
         self._outputs = sorted(self._run.get_output_details())  # output_0, output_1
 
