@@ -185,7 +185,7 @@ def lone(trained, folder):
 
 def test_without_images_nothing_is_exported(trained, made, tmp_path):
     ckpt = lone(trained, tmp_path)
-    with pytest.raises(UserError, match="only kept if it was checked on real images.*images="):
+    with pytest.raises(UserError, match=r"only kept if it was checked on real images.*images="):
         export(made(ckpt=ckpt))
     with pytest.raises(UserError, match="no picture is there"):
         export(made(ckpt=ckpt, images=tmp_path / "alone"))
@@ -259,7 +259,7 @@ def test_a_missing_package_is_named_before_any_work(made, monkeypatch, missing):
 
 def test_without_litert_torch_it_says_where_the_line_is(made, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
-    with pytest.raises(UserError, match="needs litert-torch.*make litert"):
+    with pytest.raises(UserError, match=r"needs litert-torch.*make litert"):
         export(made(format="litert", output=tmp_path / "out.tflite"))
 
 

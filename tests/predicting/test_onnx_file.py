@@ -13,10 +13,11 @@ from detector.errors import UserError
 from detector.predicting.onnx_file import KEY, read_onnx
 
 CARD = {"format": 1, "gate": {"mean": [0.5, -1e-9]}, "class_names": ["fake", "rëal"]}
+CARD_TEXT = json.dumps(CARD)
 WEIGHTS = numpy_helper.from_array(np.ones((4, 2), np.float32), "weights")
 
 
-def model(nodes=None, initializer=(WEIGHTS,), card=json.dumps(CARD), **more):
+def model(nodes=None, initializer=(WEIGHTS,), card=CARD_TEXT, **more):
     """A network of one layer."""
     nodes = nodes or [helper.make_node("MatMul", ["images", "weights"], ["logits"])]
     graph = helper.make_graph(

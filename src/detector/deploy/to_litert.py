@@ -31,8 +31,8 @@ class LiteRT:
     def __init__(self) -> None:
         try:
             with _muted():
-                import ai_edge_litert.interpreter
-                import ai_edge_quantizer.quantizer
+                import ai_edge_litert.interpreter  # noqa: F401
+                import ai_edge_quantizer.quantizer  # noqa: F401
                 import litert_torch  # noqa: F401
         except ImportError as error:
             raise UserError(
