@@ -14,7 +14,7 @@ from tests.page.conftest import face, packed
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 WIDTHS = (375, 1280)
-PATIENCE = 60_000  # ms
+PATIENCE = 180_000  # ms; a busy machine is slow, and a failure rare
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +126,7 @@ def test_several_files_have_an_answer_each_bad_ones_too(served, visit):
 
 def test_a_file_that_is_too_large_is_said_to_be(served, visit):
     page = visit(served)
-    for size in (3_000_000, 50_000_000):
+    for size in (3_000_000, 20_000_000):  # one file, and all of the upload
         drop(page, (f"{size}.jpg", bytes(size)))
         page.wait_for_function(
             "name => document.querySelector('#answers h2')?.innerText === name", arg=f"{size}.jpg"
