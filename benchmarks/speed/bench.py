@@ -2,8 +2,8 @@
 
     python benchmarks/speed/bench.py [STAGE ...]
 
-Stages: cnn6, cnn2, growth, start, gpu; all where none is named. Each way of training runs in a
-process of its own, some steps in turn, round after round (`turns.py`), so that a machine whose
+Stages: cnn6, cnn2, loading, growth, start, gpu; all where none is named. Each way of training runs
+in a process of its own, some steps in turn, round after round (`turns.py`), so that a machine whose
 speed drifts slows all alike: the figures to read are the ratios. Nothing else should run beside it.
 Writes benchmarks/results.json, where stages that are not run stay as they were, and results.md.
 """
@@ -68,6 +68,37 @@ def training(name: str, folder: Path) -> dict:
     return {"bare_step": speeds, "turns": found, "ratios": ratios(found)}
 
 
+def loading(folder: Path) -> dict:
+    """cnn6 with pictures augmented by threads, by a process beside it, and not at all."""
+    pictures = str(faces(folder, IMAGES, 300))
+    ours = [
+        sys.executable, str(HERE / "training.py"), "model=cnn6", "data=folder",
+        f"data.root={pictures}", "data.near_copies=false", f"paths.cache={folder}/cache",
+        "trainer.accelerator=cpu",
+    ]  # fmt: skip
+    first = ["trainer.limit_train_batches=2", "trainer.max_epochs=1", f"paths.runs={folder}/first"]
+    watched([*ours, *first])
+    settings = {
+        "by threads between the steps": ["augment=light"],
+        "by a process beside them": ["augment=light", "data.num_workers=1"],
+        "not at all": ["augment=none"],
+    }
+    ways = {
+        name: [*ours, *chosen, "trainer.max_epochs=100000", f"paths.runs={folder}/runs{at}"]
+        for at, (name, chosen) in enumerate(settings.items())
+    }
+    bare = [sys.executable, str(HERE / "bare_step.py"), "cnn6", str(SIDES["cnn6"]), "32", "cpu"]
+    ways["bare step"] = [*bare, "bfloat16, channels_last"]
+    if choose_hardware("cpu", "auto").precision == "32-true":
+        ways["bare step"][-1] = "float32, channels_last"
+    found = in_turn(ways, ROUNDS)
+    over = {
+        f"{name} / bare step": ratio(found[name]["rates"], found["bare step"]["rates"])
+        for name in settings
+    }
+    return {"turns": {"loading": found}, "ratios": over}
+
+
 def has_keras() -> bool:
     """Whether `make keras` has been through."""
     if not KERAS.exists():
@@ -119,6 +150,7 @@ def gpu(folder: Path) -> dict | None:
 STAGES = {
     "cnn6": lambda folder: training("cnn6", folder),
     "cnn2": lambda folder: training("cnn2", folder),
+    "loading": loading,
     "growth": growth,
     "start": start,
     "gpu": gpu,

@@ -5,6 +5,7 @@ import statistics
 TITLES = {
     "cnn6": "cnn6, 224 px, batch 32",
     "cnn2": "cnn2, 300 px, batch 32",
+    "loading": "Where pictures are augmented: cnn6, 224 px, batch 32",
     "growth": "Does it grow with the number of images?",
     "start": "Until something happens",
     "gpu": "On a GPU, 224 px",
@@ -104,4 +105,11 @@ def _gpu(one: dict) -> str:
     return _rows(["network", "batch", "images/s", "bare step", "its way", "ratio"], rows)
 
 
-SECTIONS = {"cnn6": _training, "cnn2": _training, "growth": _growth, "start": _start, "gpu": _gpu}
+SECTIONS = {
+    "cnn6": _training,
+    "cnn2": _training,
+    "loading": _training,
+    "growth": _growth,
+    "start": _start,
+    "gpu": _gpu,
+}

@@ -24,7 +24,7 @@ from torch.utils.checkpoint import checkpoint
 from detector import cli
 from detector.models.build import build_network
 from detector.run.hardware import choose_hardware
-from detector.run.heap import keep_freed_memory
+from detector.run.heap import ask_for_huge_pages, keep_freed_memory
 
 ROUNDS, STEPS, WARM_UP = 3, 8, 4
 SIDES = {"cnn6": 224, "cnn2": 300}
@@ -39,9 +39,13 @@ TRIED = {
     ),
     "cnn6, compiled": ("cnn6", "compiled", {}),
     "cnn6, pooled before it is normalized": ("cnn6", "pooled first", {}),
+    "cnn6, small pages": ("cnn6", "small pages", {}),
     "cnn2, as trained": ("cnn2", "", {}),
     "cnn2, freed memory given back": ("cnn2", "given back", {}),
+    "cnn2, freed memory given back, huge pages by glibc": ("cnn2", "given back", HUGE),
+    "cnn2, small pages": ("cnn2", "small pages", {}),
     "cnn2, places of maxima looked for again": ("cnn2", "places", {}),
+    "cnn2, maxima by comparisons": ("cnn2", "comparisons", {}),
     "cnn2, the optimizer's memory taken first": ("cnn2", "states first", {}),
     "cnn2, the memory of weights taken first too": ("cnn2", "all first", {}),
 }  # fmt: skip
@@ -70,16 +74,48 @@ class PlacesAgain(nn.MaxPool2d):
         return checkpoint(pool, images, use_reentrant=False, preserve_rng_state=False)
 
 
+class Comparisons(torch.autograd.Function):
+    """Max-pooling that keeps three bits for each maximum, instead of its place in 64."""
+
+    @staticmethod
+    def forward(ctx, images: Tensor) -> Tensor:
+        n, c, height, width = images.shape
+        cells = images.permute(0, 2, 3, 1).reshape(n, height // 2, 2, width // 2, 2, c)
+        a, b, d, e = (cells[:, :, i, :, j] for i in (0, 1) for j in (0, 1))
+        upper, lower = torch.maximum(a, b), torch.maximum(d, e)
+        ctx.save_for_backward(b > a, e > d, lower > upper)
+        return torch.maximum(upper, lower).permute(0, 3, 1, 2)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        of_upper, of_lower, down = ctx.saved_tensors
+        gradient = gradient.permute(0, 2, 3, 1)
+        n, height, width, c = gradient.shape
+        cells = gradient.new_empty(n, height, 2, width, 2, c)
+        lower = gradient * down
+        for row, (own, right) in enumerate(((gradient - lower, of_upper), (lower, of_lower))):
+            torch.mul(own, right, out=cells[:, :, row, :, 1])
+            torch.sub(own, cells[:, :, row, :, 1], out=cells[:, :, row, :, 0])
+        return cells.view(n, 2 * height, 2 * width, c).permute(0, 3, 1, 2)
+
+
+class ByComparisons(nn.Module):
+    """`Comparisons` as a layer."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return Comparisons.apply(images)
+
+
 def changed(network: nn.Module, change: str) -> nn.Module:
     if change == "compiled":
         network.compile()
     if change == "pooled first":
         for block in network.features:
             block[1], block[2] = PooledFirst(block[1], block[2]), nn.Identity()
-    if change == "places":
+    if change in ("places", "comparisons"):
         for at, layer in enumerate(network.features):
             if isinstance(layer, nn.MaxPool2d):
-                network.features[at] = PlacesAgain(2)
+                network.features[at] = PlacesAgain(2) if change == "places" else ByComparisons()
     return network
 
 
@@ -104,7 +140,9 @@ def one(name: str, change: str) -> dict:
     labels = torch.randint(0, 2, (32,))
     bf16 = choose_hardware("cpu", "auto").precision == "bf16-mixed"
     taken = []
-    for _ in range(WARM_UP + STEPS):
+    for count in range(WARM_UP + STEPS):
+        if count == 2 and change not in ("given back", "small pages"):
+            ask_for_huge_pages()
         begun = time.perf_counter()
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             loss = functional.cross_entropy(network(images).float(), labels)
