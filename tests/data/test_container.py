@@ -311,3 +311,18 @@ def test_running_out_of_memory_is_reported_as_an_unusable_file(monkeypatch):
     monkeypatch.setattr(Image.core, "new", full)
     with pytest.raises(DecodeError, match="MemoryError"):
         decode(FILES["jpeg"], max_pixels=LIMIT)
+
+
+@pytest.mark.parametrize("at", ["name", "body", "checksum", "length"])
+def test_an_altered_chunk_is_damage_even_where_its_content_is_not_used(at):
+    note = chunk(b"tEXt", b"k\0words")
+    good = png(5, 4, note, rows=bytes(4 * 16))
+    start = good.index(note)
+    offset = {"name": 5, "body": 9, "checksum": len(note) - 1, "length": 2}[at]
+    bad = bytearray(good)
+    bad[start + offset] ^= 1
+    assert decode(good, max_pixels=100).shape == (4, 5, 3)
+    with pytest.raises(DecodeError, match=r"altered|end"):
+        decode(bytes(bad), max_pixels=100)
+    with pytest.raises((OSError, SyntaxError)):  # Pillow's own judgement
+        Image.open(io.BytesIO(bytes(bad))).load()

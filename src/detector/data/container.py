@@ -151,9 +151,10 @@ def _plain_png(data: bytes) -> bytes:
             raise OSError("the PNG has no end")
         length, kind = struct.unpack_from(">I4s", data, at)
         chunk = data[at : at + 12 + length]
+        # Of those that are left out too: an altered one may have been one of the others.
+        if len(chunk) < 12 + length or zlib.crc32(chunk[4:-4]) != int.from_bytes(chunk[-4:]):
+            raise OSError(f"PNG chunk {kind!r} is incomplete or altered")
         if kind in chunks or kind in (b"IHDR", b"IEND"):
-            if zlib.crc32(chunk[4:-4]) != int.from_bytes(chunk[-4:]) or len(chunk) < 12 + length:
-                raise OSError(f"PNG chunk {kind.decode()} is incomplete or altered")
             chunks.setdefault(kind, []).append(chunk)
         at += len(chunk)
     if len(chunks.get(b"IHDR", ())) != 1:
