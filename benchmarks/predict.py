@@ -1,6 +1,6 @@
 """How soon does `python -m detector.predict` answer, and how fast does it go through a folder?
 
-    python benchmarks/predict.py [start] [folder]
+    python benchmarks/predict.py [start] [folder] [NETWORK...]
 
 Start: one picture with a trained network in a file, beside `python -c "import torch"`, in turn.
 
@@ -30,9 +30,9 @@ from detector.models.build import build_network
 from detector.predictor import Predictor, make_card
 from detector.run.heap import keep_freed_memory
 
-SIZE, FACES, LINKS = 300, 64, 6
+SIZE, INPUT, FACES, LINKS = 300, 224, 64, 6
 ROUNDS = 5
-NETWORKS = ("cnn6", "mobilenetv2", "lite0")
+NETWORKS = ["cnn6", "mobilenetv2", "lite0"]
 
 
 def pictures(folder: Path) -> Path:
@@ -50,10 +50,10 @@ def pictures(folder: Path) -> Path:
 
 def checkpoint(path: Path, model: str) -> Path:
     """A network of conf/model with random weights, which are as fast as any."""
-    cfg = OmegaConf.to_container(cli.compose("train", [f"model={model}", "data=folder",
-                                                       "data.root=x"]).model)  # fmt: skip
-    settings = {"max_pixels": 50_000_000, **cfg["preprocess"]}
-    preprocess = Preprocess.from_dict(settings)
+    composed = cli.compose("train", [f"model={model}", "data=folder", "data.root=x"])
+    cfg = OmegaConf.to_container(composed.model)
+    half = (0.5,) * 3
+    preprocess = Preprocess(INPUT, "crop", "bilinear", half, half, 50_000_000)
     network = build_network(**cfg["net"], size=preprocess.size, classes=2)
     card = make_card(cfg["net"], preprocess, ("fake", "real"), "none")
     torch.save({"state_dict": network.state_dict(), "detector": card}, path)
@@ -67,13 +67,13 @@ def seconds(*command: str) -> float:
     return time.perf_counter() - begun
 
 
-def start(folder: Path, place: Path) -> None:
+def start(folder: Path, place: Path, networks: list[str]) -> None:
     """Prints the table of cold starts."""
     given = ["inputs=" + str(next(folder.iterdir())), "predict.device=cpu"]
     print("| what | seconds, median | above `import torch`, median [lowest to highest] |")
     print("| --- | --- | --- |")
     commands = {"python -c 'import torch'": ["-c", "import torch"]}
-    for model in NETWORKS:
+    for model in networks:
         path = checkpoint(place / f"{model}.ckpt", model)
         commands[f"detector.predict, one picture, {model}"] = [
             "-m", "detector.predict", *given, f"ckpt={path}"
@@ -91,14 +91,14 @@ def start(folder: Path, place: Path) -> None:
         print(f"| {name} | {statistics.median(times):.2f} | {shown} |")
 
 
-def throughput(folder: Path, place: Path) -> None:
+def throughput(folder: Path, place: Path, networks: list[str]) -> None:
     """Prints the table of rates."""
     paths, cores = sorted(folder.iterdir()), len(os.sched_getaffinity(0))
     print(f"\n{len(paths)} files, {cores} cores, {torch.get_num_threads()} threads of torch\n")
     print("| network | decoding alone, images/s | network alone | the limit | predict |"
           " predict / limit, median [lowest to highest] | / the lower of the two |")  # fmt: skip
     print("| --- | --- | --- | --- | --- | --- | --- |")
-    for model in NETWORKS:
+    for model in networks:
         predictor = Predictor.load(checkpoint(place / f"{model}.ckpt", model))
         preprocess = predictor.preprocess
 
@@ -134,15 +134,16 @@ def throughput(folder: Path, place: Path) -> None:
 
 
 def main() -> None:
-    asked = sys.argv[1:] or ["start", "folder"]
+    asked = [name for name in sys.argv[1:] if name not in NETWORKS] or ["start", "folder"]
+    networks = [name for name in sys.argv[1:] if name in NETWORKS] or NETWORKS
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(temporary)
         folder = pictures(place / "faces")
         if "start" in asked:
-            start(folder, place)
+            start(folder, place, networks)
         if "folder" in asked:
             keep_freed_memory("cpu")
-            throughput(folder, place)
+            throughput(folder, place, networks)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from detector import cli
 from detector.data.crop import FaceCrop
 from detector.data.decode import decode
 from detector.data.faces import find_faces
+from detector.data.regions import regions_of_image
 from detector.data.synthetic.portrait import portrait
 from detector.errors import UserError
 from detector.evaluate import evaluate
@@ -134,8 +135,10 @@ def test_maps_lie_over_the_cut_face(trained, config, scenes):
     (one,) = gradcam(config("gradcam", f"image={file}", f"ckpt={best}"))["pictures"]
     assert one["p_fake"] == Predictor.load(best)(file.read_bytes())
     assert set(one["shares"]) >= {"nose", "mouth"}
-    # Of the input, the face takes the larger part; of the whole picture, a fifth.
-    assert one["areas"]["rest"] < 0.6
+    step, image = Predictor.load(best).preprocess, decode(file.read_bytes(), max_pixels=10**6)
+    cut, whole = (regions_of_image(image, each) for each in (step, step.uncropped))
+    assert one["areas"]["rest"] == pytest.approx((cut.labels == 0).mean())
+    assert (cut.labels > 0).mean() > 1.5 * (whole.labels > 0).mean()
     assert json.loads(Path(one["panel"]).with_suffix(".json").read_text())["path"] == str(file)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from detector import cli
 from detector.data.decode import decode
@@ -82,8 +83,6 @@ def test_an_evaluation_says_what_it_refuses(trained, place, tmp_path):
     rng = np.random.default_rng(0)
     make_set(other, n=4)
     for file in other.glob("*/*.png"):
-        from PIL import Image
-
         Image.fromarray(rng.integers(0, 256, (48, 48, 3), np.uint8)).save(file)
     shared = ["progress=none", "evaluate.replicates=50", "evaluate.device=cpu",
               "evaluate.controls=false", f"paths.runs={place}/runs", f"paths.cache={place}/cache",
@@ -117,7 +116,7 @@ def test_another_gate_is_no_reason_not_to_go_on(config, trained):
     last = Path(trained["folder"]) / "checkpoints" / "last.ckpt"
     Session(config("gate.alpha=0.2", f"ckpt_path={last}", "trainer.max_epochs=3"))
     for wrong in ("0", "0.6", "often"):
-        with pytest.raises(UserError, match="gate.alpha"):
+        with pytest.raises(UserError, match=r"gate\.alpha"):
             Session(config(f"gate.alpha={wrong}"))
 
 

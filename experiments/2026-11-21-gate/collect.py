@@ -33,6 +33,22 @@ def pictures(faces: FaceSet, rows: np.ndarray) -> Iterator[np.ndarray]:
         yield decode(faces.index.path(row).read_bytes(), max_pixels=50_000_000)
 
 
+def listed(name: str, data_root: str, runs: Path) -> FaceSet:
+    """A set by its name, split as in a training."""
+    root = [f"data_root={runs}", "synthetic.n=300"] if name == "synthetic" else []
+    cfg = cli.compose("evaluate", [f"data={name}", f"data_root={data_root}", *root])
+    return load_set(cfg.data, Path(cfg.paths.cache).expanduser(), None, one_class=True)
+
+
+def validation(predictor: Predictor, faces: FaceSet) -> dict[str, np.ndarray]:
+    """Features of the part that the gate was fitted on, for methods.py."""
+    rows = np.flatnonzero(faces.parts == "val")
+    found = told(
+        predictor, map(predictor.preprocess.resize, pictures(faces, rows)), gate=None, features=True
+    )
+    return {"val": found.features, "val groups": np.array(faces.index["group"])[rows]}
+
+
 def opened(runs: Path) -> dict[str, tuple[Predictor, dict]]:
     """By name: the network and what its metrics.json holds."""
     found = {}
@@ -47,10 +63,8 @@ def main(runs: Path, data_root: str) -> None:
     """Prints the table, and writes it as JSON beside the runs."""
     networks, rng = opened(runs), np.random.default_rng(SEED)
     asked: dict[str, tuple[Callable[[], Iterator[np.ndarray]], np.ndarray]] = {}
-    for name in SETS:
-        extra = ["synthetic.n=300"] if name == "synthetic" else []
-        cfg = cli.compose("evaluate", [f"data={name}", f"data_root={data_root}", *extra])
-        faces = load_set(cfg.data, Path(cfg.paths.cache).expanduser(), None, one_class=True)
+    sets = {name: listed(name, data_root, runs) for name in SETS}
+    for name, faces in sets.items():
         rows = rng.permutation(np.flatnonzero(faces.parts == "test"))[:MOST]
         groups = np.array(faces.index["group"])[rows]
         asked[name] = lambda faces=faces, rows=rows: pictures(faces, rows), groups
@@ -58,17 +72,24 @@ def main(runs: Path, data_root: str) -> None:
             upside = lambda faces=faces, rows=rows: (p[::-1].copy() for p in pictures(faces, rows))  # noqa: E731
             asked["140k, upside down"] = upside, groups
     for kind in KINDS:
-        asked[kind] = lambda kind=kind: (make(kind, (SEED, at)) for at in range(MADE)), np.arange(MADE)
+        asked[kind] = (
+            lambda kind=kind: (make(kind, (SEED, at)) for at in range(MADE)),
+            np.arange(MADE),
+        )
     table = {}
     for name, (predictor, metrics) in networks.items():
         table[name] = {"n": metrics["gate"]["n"], "alpha": metrics["gate"]["alpha"]}
+        features = validation(predictor, sets[predictor.trained_on])
         for what, (images, groups) in asked.items():
             inputs = map(predictor.preprocess.resize, images())
-            found = told(predictor, inputs, gate=predictor.gate)
+            found = told(predictor, inputs, gate=predictor.gate, features=True)
+            features[what] = found.features
             sure = np.mean(np.abs(predictor.calibration.scores(found.margins) - 0.5) > 0.4)
             table[name][what] = refused(found.unlikeness, groups) | {
                 "images": len(groups), "sure": float(sure), "own": what == predictor.trained_on,
             }  # fmt: skip
+        (runs / "features").mkdir(exist_ok=True)
+        np.savez(runs / "features" / f"{name}.npz", **features)
     (runs / "gate.json").write_text(json.dumps(table, indent=2))
     for line in markdown(table, list(asked)):
         print(line)

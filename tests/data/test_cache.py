@@ -62,12 +62,13 @@ def test_the_key_covers_what_changes_the_pixels(index, tmp_path):
     files = {load(index, tmp_path).file}
     changes = [{"fit": "pad"}, {"interpolation": "nearest"}, {"size": 25}]
     changes += [{"normalizer": {"size": side, "quality": q}} for side, q in ((30, 75), (30, 50))]
+    changes += [{"crop": {"margin": margin, "align": True}} for margin in (0.1, 0.2)]
     for change in changes:
         other = Preprocess(**BASE.to_dict() | change)
         pixels = load(index, tmp_path, other)
         assert np.array_equal(pixels[3], expected(index, other)[3])
         files.add(pixels.file)
-    assert len(files) == 6
+    assert len(files) == 8
     same = Preprocess(**BASE.to_dict() | {"mean": (0.1,) * 3})  # comes after the uint8 pixels
     assert load(index, tmp_path, same).file in files
     path = index.path(0)

@@ -204,6 +204,7 @@ def test_a_set_left_out_is_tested_whole(root, tmp_path):
         (["data.leave_out=[ciplab]"], r"data\.leave_out=\['ciplab'\]: null, or give a name"),
         (["data.sets=[ciplab,utkface]"], "utkface holds real faces only"),
         (["data.sets=[ciplab,'hardfake data.normalize={size:32,quality:50}']"], "one network has"),
+        (["data.sets=[ciplab,'hardfake data.crop=face']"], "hardfake has a crop of its own"),
         (["data.sets=[ciplab,'folder data.root={gender}']"], "the same two classes"),
         (["data.sets=[ciplab,'hardfake data.root={gender}']"], "no folder in .* holds fake, real"),
     ],

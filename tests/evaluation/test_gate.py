@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.covariance import OAS
 
 from detector.errors import UserError
-from detector.evaluation.gate import FEWEST, FIELDS, FOLDS, Gate, _directions, _distances, _unit
+from detector.evaluation.gate import FEWEST, FIELDS, FOLDS, Gate, _distances, _model, _unit
 
 WIDTH = 60
 
@@ -47,11 +47,10 @@ def test_limits_fitted_on_the_same_pictures_would_refuse_too_many():
     n, width = 100, 400
     features = drawn(n, 3, width=width)
     unit = _unit(features.astype(float))
-    model = _directions(unit, 12)
-    held_in = _distances(unit, *model)
-    limits = np.quantile(held_in, 0.975, axis=0)
+    model = _model(unit, 12)
+    limit = np.quantile(_distances(unit, *model), 0.95)
     fresh = drawn(1000, 4, width=width)
-    naive = (_distances(_unit(fresh.astype(float)), *model) > limits).any(1).mean()
+    naive = (_distances(_unit(fresh.astype(float)), *model) > limit).mean()
     fair = (Gate.fit(features, seed=0, alpha=0.05).unlikeness(fresh) > 1).mean()
     assert fair < 0.12 < 0.3 < naive
 
@@ -71,23 +70,25 @@ def test_length_alone_does_not_decide(gate):
     assert gate.unlikeness(3 * fresh) == pytest.approx(gate.unlikeness(fresh), rel=1e-5)
 
 
-def test_the_distances_are_those_of_the_textbook():
-    unit = _unit(drawn(240, 7).astype(float))
-    mean, directions, spreads = _directions(unit, 20)
-    assert directions @ directions.T == pytest.approx(np.eye(20), abs=1e-9)
-    projected = (unit - unit.mean(0)) @ directions.T
-    oas = OAS(assume_centered=True).fit(projected)
-    assert np.diag(spreads**2) == pytest.approx(oas.covariance_, rel=1e-6, abs=1e-12)
-    fresh = _unit(drawn(40, 8).astype(float))
-    within, outside = _distances(fresh, mean, directions, spreads).T
-    assert within**2 == pytest.approx(oas.mahalanobis((fresh - mean) @ directions.T), rel=1e-6)
-    left = (fresh - mean) @ (np.eye(WIDTH) - directions.T @ directions)
-    assert outside == pytest.approx(np.linalg.norm(left, axis=1))
-    # Those of largest variance, whichever of the two products they come from.
-    wide = _unit(drawn(100, 9, width=150).astype(float))
-    _, found, _ = _directions(wide, 9)
-    _, _, right = np.linalg.svd(wide - wide.mean(0), full_matrices=False)
-    assert np.abs((found * right[: len(found)]).sum(1)) == pytest.approx(1, abs=1e-6)
+def test_with_all_directions_it_is_the_mahalanobis_distance_of_scikit_learn():
+    unit, fresh = (_unit(drawn(n, seed).astype(float)) for n, seed in ((240, 7), (40, 8)))
+    oas = OAS().fit(unit)
+    found = _distances(fresh, *_model(unit, WIDTH - 1))
+    assert found**2 == pytest.approx(oas.mahalanobis(fresh), rel=1e-6)
+
+
+@pytest.mark.parametrize("count, width", [(240, WIDTH), (100, 150)])
+def test_what_is_outside_of_the_directions_has_one_variance(count, width):
+    """The covariance with its smaller eigenvalues made even, inverted as a whole."""
+    unit = _unit(drawn(count, 9, width=width).astype(float))
+    values, vectors = np.linalg.eigh(OAS().fit(unit).covariance_)
+    values[:-7] = values[:-7].mean()  # all but the 7 largest
+    inverse = np.linalg.inv((vectors * values) @ vectors.T)
+    fresh = _unit(drawn(30, 10, width=width).astype(float)) - unit.mean(0)
+    expected = np.einsum("ni,ij,nj->n", fresh, inverse, fresh)
+    model = _model(unit, 7)
+    assert _distances(fresh + unit.mean(0), *model) ** 2 == pytest.approx(expected, rel=1e-6)
+    assert model[1] @ model[1].T == pytest.approx(np.eye(7), abs=1e-9)
 
 
 def test_groups_stay_together():
@@ -183,7 +184,7 @@ def test_what_is_no_gate_at_all(gate, settings):
 @pytest.mark.parametrize(
     "change",
     [{"limit": 0.0}, {"limit": -1.0}, {"alpha": 1.0}, {"spreads": "drop"}, {"mean": "drop"},
-     {"n": 0}, {"n": True}, {"scales": [1.0]}, {"scales": [1.0, 0.0]}, {"spreads": "zero"}],
+     {"n": 0}, {"n": True}, {"rest": 0}, {"directions": "drop"}, {"spreads": "zero"}],
 )  # fmt: skip
 def test_numbers_that_do_not_fit_together(gate, change):
     ((name, value),) = change.items()

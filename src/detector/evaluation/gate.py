@@ -3,17 +3,20 @@
 - Features are the network's penultimate activations, each picture's scaled to length 1, which keeps
   their size, that varies with sharpness and contrast, from deciding (as Sun et al., Out-of-
   Distribution Detection with Deep Nearest Neighbors, ICML 2022, do).
-- Within the few directions in which validation varies most: the Mahalanobis distance from its mean
-  (Lee et al., A Simple Unified Framework for Detecting Out-of-Distribution Samples and Adversarial
-  Attacks, NeurIPS 2018; one mean for both classes, since a picture should be told to be strange
-  before it is told to be fake), with variances shrunk (Chen et al., Shrinkage Algorithms for MMSE
-  Covariance Estimation, IEEE Trans. Signal Processing 58, 2010).
-- Outside of them: the length of what is left over (the residual of Wang et al., ViM, CVPR 2022).
-- The larger of the two decides, each in units of what 1 - alpha / 2 of held-out pictures are below.
+- The Mahalanobis distance from the mean of validation (Lee et al., A Simple Unified Framework for
+  Detecting Out-of-Distribution Samples and Adversarial Attacks, NeurIPS 2018), with one mean for
+  both classes, since a picture should be told to be strange before it is told to be fake, and with
+  a covariance shrunk by Oracle Approximating Shrinkage (Chen et al., IEEE Trans. Signal Processing
+  58, 2010).
+- Of that covariance a card keeps the few directions in which validation varies most; outside of
+  them one variance stands for all others, so that what no picture of validation has counts most
+  (Moghaddam and Pentland, Probabilistic Visual Learning, PAMI 1997; the residual of Wang et al.,
+  ViM, CVPR 2022).
 - The limit comes from cross-fitting: validation in folds, by group; the distances of each fold from
   a gate fitted on the others are distances of fresh pictures. A share alpha of them is above it.
 
-NumPy alone, so that an exported network has its gate too.
+experiments/2026-11-21-gate has what else was tried. NumPy alone, so that an exported network has
+its gate too.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,12 +30,12 @@ FOLDS = 5
 FEWEST = 40  # pictures below which a share of a twentieth is one or two of them
 MOST = 2000  # pictures that are looked at, of a larger validation part a random choice
 NUMBERS = 50_000  # that the directions may take: some hundred kB in a card
-DIRECTIONS = 32
+DIRECTIONS = 16
 PER_DIRECTION = 8  # pictures for each direction, at least
 WIDEST = 1 << 20  # numbers of a card from elsewhere
 LARGEST = 1e30  # of its numbers
 LEAST = 1e-9  # distance of features of length 1 that is more than rounding
-FIELDS = {"alpha", "n", "mean", "directions", "spreads", "scales", "limit"}
+FIELDS = {"alpha", "n", "mean", "directions", "spreads", "rest", "limit"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,10 +45,9 @@ class Gate:
     Args:
         mean: float32 (D), of features of length 1.
         directions: float32 (K, D), orthonormal, of largest variance first.
-        spreads: float32 (K), standard deviations along them, above 0.
-        scales: What 1 - alpha / 2 of held-out pictures stay below: the distance within the
-            directions, and the length outside of them.
-        limit: Of the larger of the two in these units; pictures beyond it are refused.
+        spreads: float32 (K), standard deviations along them, shrunk; above 0.
+        rest: That of all other directions.
+        limit: Distance beyond which pictures are refused.
         alpha: Share of pictures like those of validation that should be refused.
         n: Pictures that it was fitted on.
     """
@@ -53,7 +55,7 @@ class Gate:
     mean: np.ndarray
     directions: np.ndarray
     spreads: np.ndarray
-    scales: tuple[float, float]
+    rest: float
     limit: float
     alpha: float
     n: int
@@ -93,18 +95,13 @@ class Gate:
         fold = (rng.permutation(labels.max() + 1) % FOLDS)[labels]
         # As many in all folds as in the gate itself, since distances grow with their number.
         k = _how_many(len(unit) - np.bincount(fold).max(), unit.shape[1])
-        held = np.zeros((len(unit), 2))
+        held = np.zeros(len(unit))
         for at in range(FOLDS):
-            held[fold == at] = _distances(unit[fold == at], *_directions(unit[fold != at], k))
-        scales = np.quantile(held, 1 - alpha / 2, axis=0)
-        if not (scales > LEAST).all():
-            raise UserError("features of validation images are all the same")
+            held[fold == at] = _distances(unit[fold == at], *_model(unit[fold != at], k))
         # The rank that makes 1 - alpha of fresh pictures stay below, were they exchangeable.
         rank = min(len(held), int(np.ceil((len(held) + 1) * (1 - alpha))))
-        limit = np.sort((held / scales).max(axis=1))[rank - 1]
-        fitted = cls(
-            *_directions(unit, k), tuple(map(float, scales)), float(limit), float(alpha), len(unit)
-        )
+        limit = np.sort(held)[rank - 1]
+        fitted = cls(*_model(unit, k), float(limit), float(alpha), len(unit))
         return cls.from_dict(fitted.to_dict())  # rounded as the card will have it
 
     def unlikeness(self, features: np.ndarray) -> np.ndarray:
@@ -128,8 +125,7 @@ class Gate:
         fine = np.isfinite(raw).all(axis=1)
         far = np.full(len(raw), np.inf)
         model = (part.astype(np.float64) for part in (self.mean, self.directions, self.spreads))
-        distances = _distances(_unit(raw[fine]), *model)
-        far[fine] = (distances / self.scales).max(axis=1) / self.limit
+        far[fine] = _distances(_unit(raw[fine]), *model, self.rest) / self.limit
         return far
 
     def to_dict(self) -> dict:
@@ -140,7 +136,7 @@ class Gate:
             "mean": _plain(self.mean),
             "directions": [_plain(row) for row in self.directions],
             "spreads": _plain(self.spreads),
-            "scales": list(self.scales),
+            "rest": self.rest,
             "limit": self.limit,
         }
 
@@ -153,15 +149,14 @@ class Gate:
         """
         if not isinstance(settings, Mapping) or set(settings) != FIELDS:
             raise UserError(f"a gate has {', '.join(sorted(FIELDS))}")
-        mean, spreads, scales = (_numbers(settings[k], 1) for k in ("mean", "spreads", "scales"))
+        mean, spreads = (_numbers(settings[key], 1) for key in ("mean", "spreads"))
         directions = _numbers(settings["directions"], 2)
-        limit, alpha = (_numbers([settings[key]], 1)[0] for key in ("limit", "alpha"))
+        rest, limit, alpha = _numbers([settings[key] for key in ("rest", "limit", "alpha")], 1)
         n = settings["n"]
         fits = (
             directions.shape == (len(spreads), len(mean))
             and len(spreads) > 0 < len(mean)
-            and scales.shape == (2,)
-            and all((values > 0).all() for values in (spreads, scales, limit, alpha))
+            and min(*spreads, rest, limit, alpha) > 0
             and alpha < 1
             and isinstance(n, int)
             and not isinstance(n, bool)
@@ -170,7 +165,7 @@ class Gate:
         if not fits:
             raise UserError("the gate's numbers do not fit together")
         single = (part.astype(np.float32) for part in (mean, directions, spreads))
-        return cls(*single, tuple(map(float, scales)), float(limit), float(alpha), n)
+        return cls(*single, float(rest), float(limit), float(alpha), n)
 
 
 def _unit(features: np.ndarray) -> np.ndarray:
@@ -183,8 +178,12 @@ def _how_many(count: int, width: int) -> int:
     return max(1, min(DIRECTIONS, width - 1, count // PER_DIRECTION, NUMBERS // width))
 
 
-def _directions(unit: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean (D), directions (K, D) of largest variance, and shrunk standard deviations (K)."""
+def _model(unit: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    """Mean (D), directions (K, D) of largest variance, spreads (K) along them, and the rest's.
+
+    Raises:
+        UserError: There is no variance.
+    """
     mean = unit.mean(axis=0)
     centred = unit - mean
     count, width = centred.shape
@@ -195,26 +194,26 @@ def _directions(unit: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.nd
         values, vectors = np.linalg.eigh(centred @ centred.T)
         directions = vectors[:, ::-1][:, :k].T @ centred
         directions /= np.maximum(np.linalg.norm(directions, axis=1, keepdims=True), 1e-300)
-    variances = np.maximum(values[::-1][:k], 0) / count
-    return mean, directions, np.sqrt(np.maximum(_shrunk(variances, count), 1e-24))
-
-
-def _shrunk(variances: np.ndarray, count: int) -> np.ndarray:
-    """Variances drawn towards their mean, by Oracle Approximating Shrinkage (scikit-learn's)."""
-    k, total, squares = len(variances), variances.sum(), (variances**2).sum()
-    below = (count + 1) * (squares - total**2 / k)
+    variances = np.maximum(values[::-1], 0) / count
+    total, squares = variances.sum(), (variances**2).sum()
+    if total < LEAST**2:
+        raise UserError("features of validation images are all the same")
+    # Oracle Approximating Shrinkage, in the form that scikit-learn has it in.
+    below = (count + 1) * (squares - total**2 / width)
     share = 1.0 if below <= 0 else min(1.0, (squares + total**2) / below)
-    return (1 - share) * variances + share * total / k
+    shrunk = (1 - share) * variances[:k] + share * total / width
+    others = (1 - share) * variances[k:].sum() / max(1, width - k) + share * total / width
+    return mean, directions, np.sqrt(shrunk), float(np.sqrt(others))
 
 
 def _distances(
-    unit: np.ndarray, mean: np.ndarray, directions: np.ndarray, spreads: np.ndarray
+    unit: np.ndarray, mean: np.ndarray, directions: np.ndarray, spreads: np.ndarray, rest: float
 ) -> np.ndarray:
-    """(N, 2): Mahalanobis distance within the directions, and the length outside of them."""
+    """(N): Mahalanobis distances."""
     centred = unit - mean
     along = centred @ directions.T
     outside = np.linalg.norm(centred - along @ directions, axis=1)
-    return np.stack([np.linalg.norm(along / spreads, axis=1), outside], axis=1)
+    return np.hypot(np.linalg.norm(along / spreads, axis=1), outside / rest)
 
 
 def _plain(values: np.ndarray) -> list[float]:

@@ -12,6 +12,8 @@ from detector.models.cnn import NETWORKS
 from detector.models.penultimate import features_and_logits
 from detector.predicting.card import ALTERED, Card
 
+LARGE = 512  # pixels; cnn2 takes half a gigabyte there
+
 
 class TorchBackend:
     """A network in float32 and eval mode.
@@ -39,7 +41,9 @@ class TorchBackend:
         try:
             # Of the small networks the size of the picture decides how large they are, up to tens
             # of gigabytes: looked at before they are made, in a card that a stranger may have made.
-            if card.network["name"] in NETWORKS and _shapes(weights) != _shapes(self._outline()):
+            # Only then, as looking imports what torch itself leaves out, which takes a second.
+            large = card.preprocess.size > LARGE and card.network["name"] in NETWORKS
+            if large and _shapes(weights) != _shapes(self._outline()):
                 raise UserError(misfit)
             network = self._build()
         except UserError:

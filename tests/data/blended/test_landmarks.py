@@ -2,12 +2,15 @@
 
 import logging
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from detector.data.blended import landmarks as module
 from detector.data.blended.landmarks import load_landmarks
+from detector.data.crop import FaceCrop
+from detector.data.decode import decode
 from detector.data.index import load_index
 from detector.data.preprocess import Preprocess
 from detector.data.sources import list_items
@@ -44,6 +47,22 @@ def test_they_lie_where_the_faces_were_drawn(index, tmp_path):
         else:
             truth = landmarks(int(name[-7:-4])) * BASE.size / SIDE
             assert np.abs(found[row] - truth).max() < 0.08 * BASE.size
+
+
+@pytest.mark.parametrize("align", [False, True])
+def test_with_a_crop_they_lie_in_the_cut_face(index, tmp_path, align):
+    whole = load_landmarks(index, BASE, tmp_path)
+    step = replace(BASE, crop=FaceCrop(0.1, align))
+    found = load_landmarks(index, step, tmp_path)
+    assert np.array_equal(np.isfinite(found), np.isfinite(whole))
+    for row in np.flatnonzero(np.isfinite(found).all((1, 2))):
+        cut = step.cut(decode(index.path(row).read_bytes(), max_pixels=10**6))
+        truth = landmarks(int(index["name"][row][-7:-4]))
+        side = cut.image.shape[0]
+        assert side < SIDE
+        assert np.abs(found[row] - cut.points(truth) * BASE.size / side).max() < 0.12 * BASE.size
+        eyes = found[row][1] - found[row][0]
+        assert not align or abs(eyes[1]) < 1e-3 * eyes[0]
 
 
 def test_the_second_time_no_picture_is_read(index, tmp_path, monkeypatch):
