@@ -86,7 +86,8 @@ check-macos: $(INSTALLED) ## Show that the pins resolve on macOS 14 on arm64 (dr
 export: $(INSTALLED) ## The network as a checked ONNX file (CKPT=run folder ARGS="int8=true")
 	$(BIN)/python -m detector.export $(if $(CKPT),'ckpt="$(CKPT)"') $(ARGS)
 
-# Its own environment: litert-torch wants older pins of two packages than gradio does.
+# Its own environment, for the 7 GB, and as litert-torch 0.10 needs typing-extensions below 4.13 while
+# constraints.txt has 4.16, which pydantic 2.14 needs. Without these pins all fit into one.
 litert: ## Make .venv-litert, whose python -m detector.export format=litert writes files for phones
 	python3 -m venv .venv-litert
 	.venv-litert/bin/python -m pip --disable-pip-version-check install --quiet -e '.[export,litert]' \

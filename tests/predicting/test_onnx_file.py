@@ -13,10 +13,11 @@ from detector.errors import UserError
 from detector.predicting.onnx_file import KEY, read_onnx
 
 CARD = {"format": 1, "gate": {"mean": [0.5, -1e-9]}, "class_names": ["fake", "rëal"]}
+CARD_TEXT = json.dumps(CARD)
 WEIGHTS = numpy_helper.from_array(np.ones((4, 2), np.float32), "weights")
 
 
-def model(nodes=None, initializer=(WEIGHTS,), card=json.dumps(CARD), **more):
+def model(nodes=None, initializer=(WEIGHTS,), card=CARD_TEXT, **more):
     """A network of one layer."""
     nodes = nodes or [helper.make_node("MatMul", ["images", "weights"], ["logits"])]
     graph = helper.make_graph(
@@ -68,7 +69,7 @@ def test_weights_elsewhere_are_refused_wherever_they_are_named(tmp_path, where):
     else:
         value = secret if where == "attribute" else [secret]
         nodes = [
-            helper.make_node("Constant", [], ["weights"], **{"value": value}),
+            helper.make_node("Constant", [], ["weights"], value=value),
             helper.make_node("MatMul", ["images", "weights"], ["logits"]),
         ]
         made = model(nodes, ())
@@ -91,9 +92,7 @@ def test_functions_loops_and_sparse_weights_are_refused(tmp_path):
     branch = helper.make_node("If", ["images"], ["logits"], then_branch=body, else_branch=body)
     refused(tmp_path, model([branch]), "branches")
     node = helper.make_node("Identity", ["a"], ["b"])
-    function = helper.make_function(
-        "my", "f", ["a"], ["b"], [node], [helper.make_opsetid("", 18)]
-    )
+    function = helper.make_function("my", "f", ["a"], ["b"], [node], [helper.make_opsetid("", 18)])
     refused(tmp_path, model(functions=[function]), "operators or a training of its own")
     made = model()
     made.training_info.add()

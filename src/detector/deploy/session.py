@@ -81,7 +81,9 @@ class Export:
             if cfg.int8:
                 raise UserError("int8=true: safetensors hold the float weights; choose onnx")
             if cfg.licence is None:
-                raise UserError("say what others may do with the weights, such as licence=Apache-2.0")
+                raise UserError(
+                    "say what others may do with the weights, such as licence=Apache-2.0"
+                )
             return
         self.format: Format = FORMATS[cfg.format]()  # looks whether its packages are there
         self.trained = open_trained(str(self.weights), runs, "cpu")

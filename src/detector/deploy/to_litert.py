@@ -31,8 +31,8 @@ class LiteRT:
     def __init__(self) -> None:
         try:
             with _muted():
-                import ai_edge_litert.interpreter
-                import ai_edge_quantizer.quantizer
+                import ai_edge_litert.interpreter  # noqa: F401
+                import ai_edge_quantizer.quantizer  # noqa: F401
                 import litert_torch  # noqa: F401
         except ImportError as error:
             raise UserError(
@@ -104,6 +104,7 @@ class LiteRTBackend:
 
         with _muted():
             self._interpreter = Interpreter(model_path=str(file), num_threads=usable_cores())
+            self._interpreter.allocate_tensors()
             self._run = self._interpreter.get_signature_runner(SIGNATURE)
         self._outputs = sorted(self._run.get_output_details())  # output_0, output_1
 

@@ -80,5 +80,7 @@ def keep(model: "onnx.ModelProto", card: Mapping, file: Path) -> None:
     model.opset_import.extend(needed)  # onnxruntime names all domains that it knows
     model.metadata_props.add(key=KEY, value=json.dumps(card, allow_nan=False))
     if model.ByteSize() > MAX_BYTES:
-        raise UserError("this network is larger than an ONNX file can be (2 GB): format=safetensors")
+        raise UserError(
+            "this network is larger than an ONNX file can be (2 GB): format=safetensors"
+        )
     file.write_bytes(model.SerializeToString())
