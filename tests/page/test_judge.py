@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from detector.data.crop import FaceCrop
-from detector.page.drawing import bar, heat_over, page_of
+from detector.page.drawing import bar, heat_over, page_of, score_words
 from detector.page.judge import Options, judge, plain
 from detector.page.networks import Networks, find_networks
 from detector.predictor import Predictor
@@ -144,6 +144,12 @@ def test_the_bar_has_the_score_and_the_band_where_they_belong():
     }.items():
         assert f'<span class="{name}" style="{style}"></span>' in html
     assert "no verdict strictly between 0.30 and 0.60" in html and 'role="img"' in html
+
+
+def test_a_score_is_never_rounded_to_certainty():
+    assert [score_words(p) for p in (0.001, 0.496, 0.9949, 0.9951, 1.0)] == [
+        "under 0.01", "0.50", "0.99", "over 0.99", "1.00",
+    ]  # fmt: skip
 
 
 def test_a_heatmap_shows_where_and_leaves_the_rest():
