@@ -94,8 +94,8 @@ def bar(p_fake: float, threshold: float, unsure: tuple[float, float]) -> str:
     unsure_words = f"; no verdict between {low:.2f} and {high:.2f}" if high > low else ""
     legend = (
         '<p class="ends" aria-hidden="true"><span>0 real</span><span>fake 1</span></p>'
-        f'<p class="legend" aria-hidden="true">This picture: p_fake {score_words(p_fake)}. Called fake from'
-        f" {threshold:.2f}{unsure_words}.</p>"
+        f'<p class="legend" aria-hidden="true">This picture: p_fake {score_words(p_fake)}. Called'
+        f" fake from {threshold:.2f}{unsure_words}.</p>"
     )
     return f'<figure class="scale">{scale}{legend}</figure>'
 
