@@ -20,16 +20,25 @@ FORMS = {
 }
 
 
-def report(exports: Path, file: str) -> dict:
-    """What the check of a file found, kept or not."""
+def report(exports: Path, file: str) -> dict | None:
+    """What the check of a file found, kept or not; None where it was not exported yet."""
     for name in (f"{file}.json", f"{file}.rejected.json"):
         if (exports / name).is_file():
             return json.loads((exports / name).read_text())
-    sys.exit(f"{exports} has no {file}: sh study.sh export")
+    return None
+
+
+def times_of(exports: Path, name: str) -> dict[str, float]:
+    """Milliseconds by form: latency.json's; without it, the checks' own, torch's from the first."""
+    measured = HERE / "latency.json"
+    if measured.is_file():
+        return json.loads(measured.read_text())["ms"][name]
+    found = {form: report(exports, file) for form, (_, file) in FORMS.items()}
+    times = {form: one["latency_ms"]["after"] for form, one in found.items() if one}
+    return times | {"torch": found["onnx"]["latency_ms"]["before"]}
 
 
 def table(runs: Path) -> str:
-    times = json.loads((HERE / "latency.json").read_text())["ms"]
     lines = [
         "| network | form | size, MB | one image, ms | test AUROC | AUROC lost |"
         " largest difference of p_fake | flips, validation | flips, test | kept |",
@@ -37,19 +46,19 @@ def table(runs: Path) -> str:
     ]
     for name in NAMES:
         (exports,) = runs.glob(f"{name}/train/*/*/exports")
-        found = {form: report(exports, file) for form, (_, file) in FORMS.items()}
-        first = found["onnx"]
+        times, first = times_of(exports, name), report(exports, "best.onnx")
         lines.append(
             f"| {name} | torch | {first['bytes']['before'] / 1e6:.2f} |"
-            f" {times[name]['torch']:.1f} |"
-            f" {interval(first['auroc']['before'])} | | | | | |"
+            f" {times['torch']:.1f} | {interval(first['auroc']['before'])} | | | | | |"
         )
-        for form, (words, _) in FORMS.items():
-            one = found[form]
+        for form, (words, file) in FORMS.items():
+            if (one := report(exports, file)) is None:
+                lines.append(f"| {name} | {words} | not exported yet | | | | | | | |")
+                continue
             check, ranked = one["check"], one["auroc"]
             lines.append(
                 f"| {name} | {words} | {one['bytes']['after'] / 1e6:.2f} |"
-                f" {times[name][form]:.1f} |"
+                f" {times[form]:.1f} |"
                 f" {interval(ranked['after'])} | {interval(ranked['drop'], '+.3f')} |"
                 f" {check['p_fake']:.1g} | {check['flips']} of {check['n']} |"
                 f" {ranked['flips']} of {ranked['n']} | {'no' if one['off'] else 'yes'} |"

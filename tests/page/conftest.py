@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 from detector import cli
+from detector.data.preprocess import Preprocess
 from detector.data.synthetic.portrait import paint
 from detector.models.build import build_network
 from detector.predictor import make_card, read_checkpoint
@@ -37,12 +38,18 @@ def packed(image: Image.Image, form: str = "JPEG", **options: object) -> bytes:
     return file.getvalue()
 
 
-def write_run(runs: Path, name: str = "studio-cnn3", source: str = "folder", seed: int = 0) -> Path:
+def write_run(
+    runs: Path,
+    name: str = "studio-cnn3",
+    source: str = "folder",
+    seed: int = 0,
+    preprocess: Preprocess = PREPROCESS,
+) -> Path:
     """A finished run's folder, as far as the page reads it; `predictions.csv` is made up."""
     torch.manual_seed(seed)
     folder = runs / "train" / name / "2026-01-02_03-04-05"
     (folder / "checkpoints").mkdir(parents=True)
-    card = make_card(NET, PREPROCESS, ("fake", "real"), name.split("-")[0])
+    card = make_card(NET, preprocess, ("fake", "real"), name.split("-")[0])
     # Every score gets a verdict, so that what is said does not hang on random weights.
     card["calibration"] = {
         "temperature": 1.0, "threshold": 0.5, "unsure": [0.5, 0.5], "n": 90, "trained_on": "studio",

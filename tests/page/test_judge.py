@@ -1,16 +1,18 @@
 """From bytes to what is shown, beside the Predictor itself."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from detector.page.drawing import bar, heat_over, page_of
+from detector.data.crop import FaceCrop
+from detector.page.drawing import bar, heat_over, page_of, score_words
 from detector.page.judge import Options, judge, plain
 from detector.page.networks import Networks, find_networks
 from detector.predictor import Predictor
-from tests.page.conftest import face, packed, write_run
+from tests.page.conftest import PREPROCESS, face, packed, write_run
 
 OPTIONS = Options(max_pixels=10**6, max_faces=4, heatmap="gradcam")
 
@@ -78,6 +80,25 @@ def test_several_faces_in_front_of_a_network_for_one(photographs):
     assert html.count('class="tag"') == 2 and ">1</text>" in html and ">2</text>" in html
 
 
+def test_several_faces_have_an_answer_each_where_the_network_looks_at_faces(tmp_path):
+    cropping = replace(PREPROCESS, crop=FaceCrop(margin=0.3, align=False))
+    write_run(tmp_path, preprocess=cropping)
+    opened = Networks(find_networks(tmp_path), "cpu", 1).open(None)
+    judgement = judge(packed(two_faces(), quality=95), "a.jpg", opened, OPTIONS)
+    first, second = judgement.answers
+    assert [first.number, second.number] == [1, 2]
+    assert first.prediction.box[0] < 200 < second.prediction.box[0]  # the larger one is left
+    for answer in judgement.answers:
+        assert answer.said.kind.split()[-1] == answer.prediction.verdict
+        assert len(answer.survived) == 3 and answer.survived[0].p_fake is not None
+        assert answer.prediction.heatmap is not None
+    html = page_of(judgement)
+    assert "<h3>Face 1</h3>" in html and "<h3>Face 2</h3>" in html and ">2</text>" in html
+    assert html.count('class="heat"') == 2
+    few = judge(packed(two_faces()), "a.jpg", opened, replace(OPTIONS, max_faces=1))
+    assert len(few.answers) == 1 and "2 faces" in few.warnings[0]
+
+
 def test_rendered_faces_teach_nothing_about_photographs(rendered):
     data = packed(face(1))
     sent = judge(data, "a.jpg", rendered, OPTIONS)
@@ -123,6 +144,12 @@ def test_the_bar_has_the_score_and_the_band_where_they_belong():
     }.items():
         assert f'<span class="{name}" style="{style}"></span>' in html
     assert "no verdict strictly between 0.30 and 0.60" in html and 'role="img"' in html
+
+
+def test_a_score_is_never_rounded_to_certainty():
+    assert [score_words(p) for p in (0.001, 0.496, 0.9949, 0.9951, 1.0)] == [
+        "under 0.01", "0.50", "0.99", "over 0.99", "1.00",
+    ]  # fmt: skip
 
 
 def test_a_heatmap_shows_where_and_leaves_the_rest():

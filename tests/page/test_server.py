@@ -18,7 +18,7 @@ from detector import cli
 from detector.errors import UserError
 from detector.page.server import Serving
 from detector.predictor import Predictor
-from tests.page.conftest import face, packed
+from tests.page.conftest import face, packed, write_run
 
 BOUNDARY = "----made-up"
 
@@ -332,6 +332,16 @@ def test_demonstration_gives_no_verdict_on_what_is_sent(demonstration):
 def test_mistakes_are_one_line(tmp_path, override, says):
     with pytest.raises(UserError, match=says):
         Serving(cli.compose("serve", [f"paths.runs={tmp_path}", override]))
+
+
+def test_a_network_that_cannot_be_read_does_not_stop_the_page(tmp_path):
+    write_run(tmp_path, "a-cnn3")
+    broken = write_run(tmp_path, "b-cnn3") / "checkpoints" / "best.ckpt"
+    broken.write_bytes(b"no checkpoint")
+    cfg = cli.compose("serve", [f"paths.runs={tmp_path}", "serve.port=0", "serve.device=cpu"])
+    serving = Serving(cfg)
+    serving.socket.close()
+    assert [key.split("/")[0] for key in serving.networks.all] == ["a-cnn3"]
 
 
 def test_a_taken_port_is_one_line(tmp_path):

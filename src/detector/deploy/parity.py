@@ -91,8 +91,9 @@ def ranking(
 ) -> dict[str, dict]:
     """AUROC of both, and how much is lost, with 95 % intervals.
 
-    Both are measured on the same pictures, so that the loss is known far better than either: its
-    interval is a bootstrap over photographs of the difference itself.
+    The interval of the loss is a bootstrap over photographs of the difference itself, as both are
+    measured on the same ones, widened as in `detector.compare`: two that agree on all of these may
+    still differ on others.
 
     Args:
         before: Of the network.

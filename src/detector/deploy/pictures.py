@@ -177,7 +177,7 @@ def training_of(pictures: Pictures) -> Sample:
     if pictures.training is None:
         raise UserError(
             "int8=true takes its ranges from the images that the network was trained on, which"
-            " these are not: export from the run folder; if its set has moved, name it with data=NAME"
-            " data.root=FOLDER"
+            " these are not: export from the run folder; if its set has moved, name it with"
+            " data=NAME data.root=FOLDER"
         )
     return pictures.training

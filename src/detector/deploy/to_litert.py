@@ -62,9 +62,10 @@ class LiteRT:
         ranges: str,
         stay_float: Sequence[str],
     ) -> None:
-        """Static, a scale per output channel; images and answers stay float, so that nobody who
-        calls it needs to know the scales."""
-        from ai_edge_quantizer import algorithm_manager, qtyping, quantizer, recipe
+        """Static, a scale per output channel. Images and answers are int8 too, with the scale that
+        the file names: features that are both an answer and an input of the last layer cannot be
+        float in the one place and int8 in the other."""
+        from ai_edge_quantizer import quantizer, recipe
 
         if stay_float or ranges != "minmax":
             raise UserError("quantize.float and quantize.ranges are for format=onnx alone")
@@ -75,10 +76,6 @@ class LiteRT:
             with _muted():
                 made = quantizer.Quantizer(str(plain))
                 made.load_quantization_recipe(recipe.static_wi8_ai8())
-                for end in (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT):
-                    made.update_quantization_recipe(
-                        ".*", end, algorithm_key=algorithm_manager.AlgorithmName.NO_QUANTIZE
-                    )
                 seen = made.calibrate({SIGNATURE: images}, num_threads=usable_cores())
                 made.quantize(seen).export_model(str(file))
         except Exception as error:
@@ -106,17 +103,35 @@ class LiteRTBackend:
             self._interpreter = Interpreter(model_path=str(file), num_threads=usable_cores())
             self._interpreter.allocate_tensors()
             self._run = self._interpreter.get_signature_runner(SIGNATURE)
-        self._outputs = sorted(self._run.get_output_details())  # output_0, output_1
+            (self._input,) = self._run.get_input_details().values()
+            self._outputs = self._run.get_output_details()  # output_0, output_1
 
     def run(self, images: np.ndarray, bf16: bool = False) -> tuple[np.ndarray, np.ndarray | None]:
         """Logits float64 (N, 2 + P) and features float32 (N, D) of float32 (N, 3, S, S)."""
-        found = [self._run(args_0=np.ascontiguousarray(image[None])) for image in images]
+        found = [self._run(args_0=_to(image[None], self._input)) for image in images]
         logits, *features = (
-            np.concatenate([answer[name] for answer in found]) for name in self._outputs
+            np.concatenate([_from(answer[name], self._outputs[name]) for answer in found])
+            for name in sorted(self._outputs)
         )
         if not np.isfinite(logits).all():
             raise UserError("the exported file gives answers that are no numbers: format=onnx")
         return logits.astype(np.float64), features[0] if features else None
+
+
+def _to(image: np.ndarray, tensor: Mapping) -> np.ndarray:
+    """As a file takes it: float32, or int8 with its scale."""
+    if tensor["dtype"] == np.float32:
+        return np.ascontiguousarray(image)
+    scale, zero = tensor["quantization"]
+    return np.clip(np.rint(image / scale) + zero, -128, 127).astype(np.int8)
+
+
+def _from(answer: np.ndarray, tensor: Mapping) -> np.ndarray:
+    """float32 of what a file gives."""
+    if tensor["dtype"] == np.float32:
+        return answer
+    scale, zero = tensor["quantization"]
+    return ((answer.astype(np.float32) - zero) * scale).astype(np.float32)
 
 
 @contextlib.contextmanager

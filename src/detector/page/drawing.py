@@ -78,7 +78,7 @@ def bar(p_fake: float, threshold: float, unsure: tuple[float, float]) -> str:
     low, high = unsure
     band = f"no verdict strictly between {low:.2f} and {high:.2f}" if high > low else "no band"
     label = (
-        f"Score p_fake {p_fake:.2f} on a scale from 0, real, to 1, fake; called fake from"
+        f"Score p_fake {score_words(p_fake)} on a scale from 0, real, to 1, fake; called fake from"
         f" {threshold:.2f}; {band}"
     )
     parts = {"real": low, "unsure": high - low, "fake": 1 - high}
@@ -94,10 +94,17 @@ def bar(p_fake: float, threshold: float, unsure: tuple[float, float]) -> str:
     unsure_words = f"; no verdict between {low:.2f} and {high:.2f}" if high > low else ""
     legend = (
         '<p class="ends" aria-hidden="true"><span>0 real</span><span>fake 1</span></p>'
-        f'<p class="legend" aria-hidden="true">This picture: p_fake {p_fake:.2f}. Called fake from'
-        f" {threshold:.2f}{unsure_words}.</p>"
+        f'<p class="legend" aria-hidden="true">This picture: p_fake {score_words(p_fake)}. Called'
+        f" fake from {threshold:.2f}{unsure_words}.</p>"
     )
     return f'<figure class="scale">{scale}{legend}</figure>'
+
+
+def score_words(p_fake: float) -> str:
+    """Two digits; never 0 or 1 for what is not quite that."""
+    if 0 < p_fake < 0.005:
+        return "under 0.01"
+    return "over 0.99" if 0.995 <= p_fake < 1 else f"{p_fake:.2f}"
 
 
 def heat_over(image: np.ndarray, cam: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
@@ -258,7 +265,7 @@ def _survived(answer: Answer) -> str:
             said = f"still {one.verdict}"
         else:
             said = f"becomes {one.verdict}"
-        score = "" if one.p_fake is None else f"{one.p_fake:.2f}"
+        score = "" if one.p_fake is None else score_words(one.p_fake)
         rows += (
             f'<tr><th scope="row">{escape(one.name)}</th><td>{score}</td>'
             f'<td class="{"same" if one.same else "changed"}">{escape(said)}</td></tr>'

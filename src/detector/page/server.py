@@ -95,10 +95,17 @@ class Serving:
 
     def _warm_up(self) -> None:
         """Or the first visitor would wait for what is imported when it is first used."""
-        if self.networks.all:
-            example = render_examples(224)[0]
-            opened = self.networks.open(None)
+        example = render_examples(224)[0]
+        while (first := self.networks.first) is not None:
+            try:
+                opened = self.networks.open(first.key)
+            except UserError:
+                if len(self.networks.all) == 1:
+                    raise
+                del self.networks.all[first.key]  # the log says why; the next one may do
+                continue
             judge(example.jpeg, example.name, opened, self.api.options, rendered=example.truth)
+            return
 
     def _server(self) -> "uvicorn.Server":
         import uvicorn
