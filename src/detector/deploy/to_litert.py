@@ -92,6 +92,9 @@ class LiteRTBackend:
 
     Args:
         file: As `LiteRT` writes it.
+
+    Raises:
+        UserError: LiteRT cannot run it.
     """
 
     name = "litert"
@@ -99,12 +102,15 @@ class LiteRTBackend:
     def __init__(self, file: Path) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
-        with _muted():
-            self._interpreter = Interpreter(model_path=str(file), num_threads=usable_cores())
-            self._interpreter.allocate_tensors()
-            self._run = self._interpreter.get_signature_runner(SIGNATURE)
-            (self._input,) = self._run.get_input_details().values()
-            self._outputs = self._run.get_output_details()  # output_0, output_1
+        try:
+            with _muted():
+                self._interpreter = Interpreter(model_path=str(file), num_threads=usable_cores())
+                self._interpreter.allocate_tensors()
+                self._run = self._interpreter.get_signature_runner(SIGNATURE)
+        except (RuntimeError, ValueError) as error:
+            raise UserError(f"LiteRT cannot run what was written ({first_line(error)})") from error
+        (self._input,) = self._run.get_input_details().values()
+        self._outputs = self._run.get_output_details()  # output_0, output_1
 
     def run(self, images: np.ndarray, bf16: bool = False) -> tuple[np.ndarray, np.ndarray | None]:
         """Logits float64 (N, 2 + P) and features float32 (N, D) of float32 (N, 3, S, S)."""
