@@ -28,7 +28,7 @@ from detector.run.hardware import choose_hardware
 HERE = Path(__file__).parent
 RESULTS = HERE.parent / "results.json"
 KERAS = HERE.parents[1] / ".venv-keras/bin/python"
-ROUNDS, IMAGES = 10, 1000
+ROUNDS, IMAGES = 6, 1000
 GPU_EPOCHS = 30
 SIDES = {"cnn6": 224, "cnn2": 300}
 BATCHES = (32, 64, 128, 256)
