@@ -10,7 +10,7 @@ PORT := 6006
 LOGDIR := runs/train
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo audit matrix train compare predict serve gradcam scorecard tensorboard test lint check-macos bench keras clean
+.PHONY: help setup demo audit matrix train compare predict serve gradcam scorecard tensorboard test lint check-macos bench keras export litert clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -82,7 +82,6 @@ check-macos: $(INSTALLED) ## Show that the pins resolve on macOS 14 on arm64 (dr
 	    { cat "$$dir/log"; exit 1; }; \
 	done
 
-.PHONY: export litert
 export: $(INSTALLED) ## The network as a checked ONNX file (CKPT=run folder ARGS="int8=true")
 	$(BIN)/python -m detector.export $(if $(CKPT),'ckpt="$(CKPT)"') $(ARGS)
 

@@ -134,7 +134,7 @@ def test_setup_is_repeated_only_when_needed_and_redone_when_interrupted(tmp_path
     script(checkout / ".venv/bin/python", FAKE_PYTHON.format(version="3.14"))
     os.utime(checkout / "pyproject.toml", (later + 1e6, later + 1e6))
     assert setup("exit 0") == (True, ["venv", "install"]), "the Python of .venv is no longer fit"
-    assert "-c constraints.txt -e .[test,pretrained]" in (checkout / "log").read_text()
+    assert "-c constraints.txt -e .[test,pretrained,page,export]" in (checkout / "log").read_text()
 
 
 def test_pip_as_macos_judges_markers_as_macos_does(tmp_path):
