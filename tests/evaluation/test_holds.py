@@ -7,7 +7,7 @@ import pytest
 from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 
-from detector.evaluation.holds import calibration_holds, in_words, recalibration
+from detector.evaluation.holds import _solved, calibration_holds, in_words, recalibration
 
 
 def drawn(n, seed, slope=1.0, shift=0.0):
@@ -103,3 +103,19 @@ def test_the_words_name_the_worst_bin():
     assert "Of 100 pictures scored about 0.90, 0.61 [0.51, 0.70] are fake." in said
     labels[200:290], labels[290:] = 0, 1
     assert in_words(holds(p, labels), "hardfake").startswith("No sign that calibration fails on")
+
+
+def test_resamples_that_have_one_score_alone_are_left_out():
+    # In three of a hundred resamples all six images have the same score: no slope fits those.
+    p, labels = np.array([0.25, 0.25, 0.25, 0.75, 0.75, 0.75]), np.array([1, 1, 0, 1, 0, 0])
+    found = recalibration(p, labels, np.arange(6), replicates=500, seed=0)
+    for of in found.values():
+        assert of["low"] is None or of["low"] <= of["value"] <= of["high"]
+    assert found["intercept"]["value"] is not None
+
+
+def test_solving_leaves_out_what_has_no_bend():
+    bend = np.array([[[2.0, 0.0], [0.0, 4.0]], [[1.0, 1.0], [1.0, 1.0]], [[0.0, 0.0], [0.0, 0.0]]])
+    steps = _solved(bend, np.ones((3, 2)))
+    assert steps[0].tolist() == [0.5, 0.25] and np.isnan(steps[1:]).all()
+    np.testing.assert_array_equal(_solved(bend[:1], np.ones((1, 2))), steps[:1])

@@ -114,7 +114,7 @@ def _logistic(
         mean = probabilities(columns @ at + offset)
         slope = np.einsum("rn,nk->rk", weights, columns * (fake - mean)[:, None])
         bend = np.einsum("rn,njk->rjk", weights, products * (mean * (1 - mean))[:, None, None])
-        return np.linalg.solve(bend, slope[:, :, None])[:, :, 0]
+        return _solved(bend, slope)
 
     def loss(at: np.ndarray) -> float:
         z = columns @ at + offset
@@ -128,6 +128,8 @@ def _logistic(
         at = at + move
         if np.abs(move).max() < 1e-12:
             break
+    if not np.isfinite(at).all():
+        return [NOTHING] * len(at)
     low, high = bootstrap_by_group(
         lambda weights: at + step(at, weights),
         groups,
@@ -140,6 +142,20 @@ def _logistic(
     return [
         {"value": v, "low": min(a, v), "high": max(b, v)} if a < b else NOTHING for v, a, b in ends
     ]
+
+
+def _solved(bend: np.ndarray, slope: np.ndarray) -> np.ndarray:
+    """Newton steps (R, K) of R curves; NaN of one without a bend, as where all scores are alike.
+
+    A resample of few images may consist of such scores alone.
+    """
+    try:
+        return np.linalg.solve(bend, slope[:, :, None])[:, :, 0]
+    except np.linalg.LinAlgError:
+        fine = np.linalg.matrix_rank(bend, hermitian=True) == bend.shape[-1]
+        steps = np.full(slope.shape, np.nan)
+        steps[fine] = np.linalg.solve(bend[fine], slope[fine][:, :, None])[:, :, 0]
+        return steps
 
 
 def in_words(found: Mapping, name: str, fake: str = "fake") -> str:
