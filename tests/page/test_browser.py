@@ -136,7 +136,7 @@ def test_a_file_that_is_too_large_is_said_to_be(served, visit):
     page.wait_for_selector("#answers .bar")
 
 
-@pytest.mark.skip(reason="failed in two of four runs: upload by keyboard after the choice of a network")
+@pytest.mark.skip(reason="failed in two of four runs: upload by keyboard after a choice")
 def test_another_network_is_chosen_by_keyboard(served, visit):
     page = visit(served)
     reached = []
