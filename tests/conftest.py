@@ -1,5 +1,6 @@
 """Small sets of made-up pictures, and a training that takes a second."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,19 @@ def fit_until_killed(session, epoch: int, batch: int) -> None:
     session.module.training_step = killed
     with pytest.raises(MemoryError, match="killed"):
         session.fit()
+
+
+@pytest.fixture(autouse=True)
+def root_logger():
+    """A command run in this process leaves Hydra's level and handlers behind, and its closed stream."""
+    root = logging.getLogger()
+    level, handlers = root.level, [*root.handlers]
+    yield
+    root.setLevel(level)
+    # pytest's own come and go with each phase of a test: only what others added is taken away.
+    for handler in root.handlers[:]:
+        if handler not in handlers and not type(handler).__module__.startswith("_pytest"):
+            root.removeHandler(handler)
 
 
 @pytest.fixture(scope="session")

@@ -92,6 +92,7 @@ def test_training_prediction_and_resuming_have_one_crop(trained, config, scenes,
     for other in (CROP[:1], (*CROP[:2], "data.crop_align=false"), ()):
         with pytest.raises(UserError, match="another preprocessing"):
             Session(config("train", *other, last))
+    caplog.clear()  # of the refused ones, where another test left the level at INFO
     with caplog.at_level(logging.INFO):
         Session(config("train", *CROP, last))
     told = trained["training"]["crop"]
