@@ -46,7 +46,7 @@ def fit_until_killed(session, epoch: int, batch: int) -> None:
 
 @pytest.fixture(autouse=True)
 def root_logger():
-    """A command run in this process leaves Hydra's level and handlers behind, and its closed stream."""
+    """A command run in this process leaves Hydra's level, and handlers of closed streams."""
     root = logging.getLogger()
     level, handlers = root.level, [*root.handlers]
     yield
