@@ -13,6 +13,8 @@ import itertools
 import torch
 from torch import Tensor, nn
 
+from detector.models.dropout import Dropout
+
 
 class SmallCNN(nn.Module):
     """Convolutions, then dense layers: what the small networks have in common.
@@ -64,7 +66,7 @@ class CNN2(SmallCNN):
                 nn.Conv2d(inputs, outputs, 3, padding=1),
                 nn.MaxPool2d(2),
                 nn.ReLU(inplace=True),
-                nn.Dropout(conv_dropout),
+                Dropout(conv_dropout),
             ]
 
         super().__init__(
