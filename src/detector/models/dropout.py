@@ -45,14 +45,26 @@ class _Masked(torch.autograd.Function):
         return _masked(gradient, kept, ctx.scale), None
 
 
-def _kept(n: int, p: float) -> Tensor:
-    """int8 (n): all bits of what stays, none of what goes."""
+def drawn(n: int, p: float) -> tuple[np.ndarray, int]:
+    """Random words, and from which on a word keeps its element.
+
+    Args:
+        n: How many.
+        p: Share that is dropped, above 0 and below 1.
+
+    Returns:
+        uint8 (n), or uint16 where `p` is no multiple of 1/256; seeded by PyTorch's generator.
+    """
     size = 1 if (p * 256).is_integer() else 2
     generator = np.random.Generator(np.random.SFC64(int(torch.randint(2**63 - 1, ()))))
     words = generator.integers(0, 2**64 - 1, -(-n * size // 8), np.uint64, endpoint=True)
-    drawn = torch.from_numpy(words).view(torch.int8 if size == 1 else torch.int16)[:n]
-    steps = 256**size
-    return (drawn >= round(p * steps) - steps // 2).view(torch.int8).neg_()
+    return words.view(np.uint8 if size == 1 else np.uint16)[:n], round(p * 256**size)
+
+
+def _kept(n: int, p: float) -> Tensor:
+    """int8 (n): all bits of what stays, none of what goes."""
+    words, least = drawn(n, p)
+    return torch.from_numpy((words >= least).view(np.int8)).neg_()
 
 
 def _masked(values: Tensor, kept: Tensor, scale: float) -> Tensor:
