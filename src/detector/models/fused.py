@@ -8,7 +8,7 @@ arithmetic is float32, rounded once where the layers round after each step.
 """
 
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import NamedTuple
