@@ -70,6 +70,10 @@ class _Affine(v2.Transform):
 class _Crop(v2.RandomResizedCrop):
     """torchvision's, to the bit, without the third of the time that it takes to get there."""
 
+    def __init__(self, *args: object, **settings: object) -> None:
+        super().__init__(*args, **settings)
+        self._log_ratio = self._log_ratio.tolist()  # one-element tensors take a third of a draw
+
     def transform(self, inpt: Tensor, params: dict) -> Tensor:
         top, left = params["top"], params["left"]
         cut = inpt[:, top : top + params["height"], left : left + params["width"]]
