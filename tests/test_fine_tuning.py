@@ -220,8 +220,8 @@ def test_trainings_of_older_versions_go_on(tiny, begun, tmp_path):
     path.with_name("best.ckpt").write_bytes(b"there")
     old = torch.load(begun[0], weights_only=True)
     settings = old["detector"]["settings"]
-    # How many processes train may change, and by what code.
-    free = {"trainer.strategy", "trainer.devices", "trainer.compile"}
+    # How many processes train may change, by what code, and in how much memory.
+    free = {"trainer.strategy", "trainer.devices", "trainer.compile", "trainer.keep_memory"}
     free |= {"data.crop_margin", "data.crop_align"}  # of the preprocessing, which has its own place
     assert not free & settings.keys()
     new = {*ADDED, "optimizer.head_lr", "ema.decay"} - free

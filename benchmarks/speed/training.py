@@ -9,65 +9,19 @@ line of JSON.
 
 import json
 import sys
-import time
-
-import lightning as L
-import steps
-import torch
 
 from detector import cli
-from detector.run.session import Session
-
-WARM_UP = 10
-
-
-def now() -> float:
-    """Seconds, once the device has done what it was given."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter()
-
-
-class Clock(L.Callback):
-    """Seconds and images of training and of validation."""
-
-    def __init__(self) -> None:
-        self.steps = self.images = self.validated = 0
-        self.seconds = self.validating = 0.0
-        self.first_step = None
-
-    def on_train_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        self.begun = now()
-        steps.note(0, steps.BREAK)
-
-    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
-        self.steps += 1
-        steps.note(len(batch[1]))
-        if self.steps == 1:
-            now()
-            self.first_step = time.time()
-        if self.steps == WARM_UP:
-            self.begun = now()
-        elif self.steps > WARM_UP:
-            self.images += len(batch[1])
-
-    def on_validation_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        ended = now()
-        self.seconds += ended - self.begun
-        self.begun = ended
-        steps.note(0, steps.BREAK)
-
-    def on_validation_batch_end(self, trainer, module, outputs, batch, *_) -> None:
-        self.validated += len(batch[1])
-        steps.note(len(batch[1]), steps.VALIDATION)
-
-    def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        self.validating += now() - self.begun
+from detector.run.heap import before_torch
 
 
 def main(arguments: list[str]) -> None:
-    clock = Clock()
-    session = Session(cli.compose("train", [*arguments, "heatmaps.every=0", "progress=none"]))
+    cfg = cli.compose("train", [*arguments, "heatmaps.every=0", "progress=none"])
+    before_torch(cfg.trainer.keep_memory)  # as detector.train does
+    from clock import Clock
+
+    from detector.run.session import Session
+
+    clock, session = Clock(), Session(cfg)
     session.trainer.callbacks.append(clock)
     session.fit()
     found = {

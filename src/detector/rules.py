@@ -15,6 +15,7 @@ ADDED = {
     "data.crop_align": False,
     "augment.device": "auto",
     "trainer.compile": "auto",
+    "trainer.keep_memory": True,
     "model.pretrained": False,
     "embeddings.views": 4,  # which does nothing where the backbone learns
     "model.freeze": "none",

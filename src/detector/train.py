@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from detector import cli
 from detector.errors import Interrupted
+from detector.run.heap import before_torch
 from detector.run.ranks import Ranks, joined
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def train(cfg: DictConfig, started: Callable[[Path], None] | None = None) -> dic
         UserError: The config, the data or a checkpoint is unusable; says what to do.
         Interrupted: Ctrl-C; last.ckpt is whole.
     """
+    before_torch(cfg.trainer.keep_memory)
     from detector.run.launch import train_with  # heavy: --help should be quick
 
     with joined(cfg) as ranks:
@@ -41,6 +43,7 @@ def train(cfg: DictConfig, started: Callable[[Path], None] | None = None) -> dic
 def _main(cfg: DictConfig) -> float | None:
     from hydra.core.hydra_config import HydraConfig
 
+    before_torch(cfg.trainer.keep_memory)
     from detector.run.launch import train_with
     from detector.run.sweep import Job
 

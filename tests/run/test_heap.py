@@ -12,7 +12,7 @@ from detector.run.heap import OWN, ask_for_huge_pages, keep_freed_memory
 
 SCRIPT = """
 import json, resource, sys
-from detector.run.heap import keep_freed_memory
+from detector.run.heap import give_back_freed_memory, keep_freed_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -20,7 +20,7 @@ def faults():
         b"x" * 100_000_000
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
-done = keep_freed_memory(sys.argv[1])
+done = give_back_freed_memory("cpu") if sys.argv[1:] == ["back"] else keep_freed_memory(sys.argv[1])
 faults()
 print(json.dumps([done, faults()]))
 """
@@ -39,6 +39,8 @@ def test_freed_memory_is_used_again_and_the_environment_goes_first():
     plain, kept = told("cuda"), told("cpu")
     assert not plain[0] and kept[0]
     assert kept[1] < plain[1] / 10
+    given_back = told("back")
+    assert given_back[0] and given_back[1] > 10 * kept[1]
     assert not told("cpu", MALLOC_TRIM_THRESHOLD_="1000000")[0]
 
 

@@ -73,6 +73,7 @@ RULES = (
         "trainer.devices": either(one_of("auto"), whole(1)),
         "trainer.accumulate_grad_batches": whole(1),
         "trainer.compile": either(flag, one_of("auto")),
+        "trainer.keep_memory": flag,
         "trainer.gradient_clip_val": either(nothing, number(0, above=True)),
         "trainer.limit_train_batches": either(whole(1), number(0, 1, above=True)),
         "paths.runs": text_rule,

@@ -4,8 +4,11 @@ import ctypes
 import os
 import platform
 
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -2, -3, -4  # of glibc's malloc.h
 PAD = 64 << 20  # bytes more than is needed: with less, blocks that fit nowhere else are left behind
+LARGE = (
+    8 << 20
+)  # bytes of a block that is given back: below, clearing pages costs more than it saves
 MADV_HUGEPAGE = 14  # of Linux's mman.h
 HUGE = 2 << 20  # bytes of a huge page, as on x86; larger ones elsewhere are aligned too
 OWN = ("GLIBC_TUNABLES", "MALLOC_MMAP_MAX_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")
@@ -26,13 +29,44 @@ def keep_freed_memory(device: str) -> bool:
         Whether anything was set: not for other devices and C libraries, nor where the environment
         says how memory is to be handled.
     """
+    return _set(device, {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: -1, M_TOP_PAD: PAD})
+
+
+def give_back_freed_memory(device: str) -> bool:
+    """Gives large blocks to the system when they are freed: less memory, and slower.
+
+    What is freed then fits what is asked for next, of whatever size; `keep_freed_memory` leaves
+    holes. See `before_torch`.
+
+    Args:
+        device: As for `keep_freed_memory`.
+
+    Returns:
+        As `keep_freed_memory`.
+    """
+    return _set(device, {M_MMAP_THRESHOLD: LARGE, M_TRIM_THRESHOLD: -1, M_TOP_PAD: PAD})
+
+
+def before_torch(keep_memory: bool) -> None:
+    """What PyTorch reads from the environment, at its first large block, of `trainer.keep_memory`.
+
+    Blocks that are given back come again with pages of 2 MB, which are cleared faster. Does nothing
+    once PyTorch has read it.
+
+    Args:
+        keep_memory: As set; what is no truth value is refused later.
+    """
+    if keep_memory is False:
+        os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+
+
+def _set(device: str, settings: dict[int, int]) -> bool:
     if device != "cpu" or platform.libc_ver()[0] != "glibc" or any(os.getenv(n) for n in OWN):
         return False
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
         return False
-    settings = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: -1, M_TOP_PAD: PAD}
     done = [mallopt(name, value) for name, value in settings.items()]
     return all(done)
 
