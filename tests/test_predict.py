@@ -21,6 +21,7 @@ from detector.evaluate import evaluate
 from detector.evaluation.report import NAMES
 from detector.predict import predict
 from detector.predicting.release import write_release
+from detector.predicting.session import Predicting
 from detector.train import train
 from tests.predicting.made import checkpoint, encoded, noise
 
@@ -189,6 +190,7 @@ def test_patterns_lists_and_the_standard_input(untrained, tmp_path, capsys, monk
     [
         ("{0}/none.png", "null", "no such file or folder"),
         ("{0}/*.bmp", "null", "no file matches"),
+        ("{0}/empt*", "{0}/out.csv", "no folder that matches this pattern holds a picture"),
         ("[{0}/p/0.png,{0}/none.png]", "null", "no such file"),
         ("{0}/empty", "null", "holds no picture"),
         ("[]", "null", "give a picture, a folder"),
@@ -222,6 +224,25 @@ def test_settings_out_of_range(untrained, tmp_path, override, says):
     top = pictures(tmp_path / "p")
     with pytest.raises(UserError, match=says):
         predict(compose(untrained, top, "predict.heatmap=true", override))
+
+
+@pytest.mark.parametrize(
+    "inputs, says",
+    [("-", "came from the standard input"), ("{0}/p", "inputs=.*no picture is there")],
+)
+def test_a_job_without_pictures_leaves_earlier_answers_alone(
+    untrained, tmp_path, monkeypatch, inputs, says
+):
+    top = pictures(tmp_path / "p", 1)
+    (tmp_path / "out.csv").write_text("answers of before")
+    monkeypatch.setattr("sys.stdin", iter([]))
+    asked = Predicting(compose(untrained, inputs.format(tmp_path), f"output={tmp_path}/out.csv"))
+    (top / "0.png").unlink()  # after it was looked for
+    before = sorted(os.listdir(tmp_path))
+    with pytest.raises(UserError, match=says):
+        asked.run()
+    assert (tmp_path / "out.csv").read_text() == "answers of before"
+    assert sorted(os.listdir(tmp_path)) == before  # and no .part
 
 
 def test_the_newest_run_is_the_default(run, tiny_set, tmp_path):

@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from detector.errors import UserError
 from detector.predicting.find import ONNX, find_weights, newest
-from detector.predicting.inputs import find_inputs, inputs_rule
+from detector.predicting.inputs import STDIN, find_inputs, inputs_rule
 from detector.predicting.prediction import Prediction
 from detector.predicting.shown import in_words, progress
 from detector.predicting.table import Table, check_output
@@ -82,8 +82,8 @@ class Predicting:
             except KeyboardInterrupt:
                 _say_where(table, pictures)
                 raise
-        if not pictures:
-            raise UserError("no pictures came from the standard input: give one path a line")
+            if not pictures:  # within the table's context, so that it replaces no earlier answers
+                raise UserError(_none_came(self.cfg.inputs))
         if table is not None:
             print(f"{pictures} pictures, {failed} of them failed: {self.output}")
         if self.panels:
@@ -126,6 +126,12 @@ def _print(answer: Prediction, score_name: str) -> None:
         print(line, file=sys.stderr if answer.error else sys.stdout, flush=True)
 
 
+def _none_came(inputs: object) -> str:
+    if inputs in (STDIN, [STDIN]):
+        return "no pictures came from the standard input: give one path a line"
+    return f"inputs={inputs}: no picture is there: give a picture, or a folder with some"
+
+
 def _say_where(table: Table | None, pictures: int) -> None:
-    if table is not None:
+    if table is not None and pictures:
         print(f"the answers to {pictures} pictures are in {table.partial}", file=sys.stderr)

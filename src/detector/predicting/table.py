@@ -19,7 +19,8 @@ PART = ".part"  # added to the name of a file that is not complete
 class Table:
     """A context: within it `add` writes; at its end without an error the file gets its name.
 
-    An interrupted job leaves what it had under the name with `.part` added.
+    An interrupted job leaves what it had under the name with `.part` added; nothing, if it had
+    answered nothing.
 
     Args:
         path: Ends in .csv or .jsonl; what lies there is replaced at the end.
@@ -55,6 +56,9 @@ class Table:
         if kind is not None:
             with contextlib.suppress(OSError):  # the disk is full, which is what is being told
                 self._file.close()
+            if not self.rows:
+                with contextlib.suppress(OSError):
+                    self.partial.unlink()
             return
         self._guarded(self._file.close)
         try:
