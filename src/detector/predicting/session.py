@@ -55,6 +55,7 @@ class Predicting:
         self.predictor = Predictor.load(path, _device(path, self.options.device))
         self.panels = None
         if self.options.heatmap:
+            _ = self.predictor.network  # an exported file has none, and may be where torch is not
             from detector.predicting.panels import Panels
 
             self.panels = Panels(self.options, runs, path, self.predictor)

@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Callable
 
+from detector.errors import UserError
 from detector.predicting.prediction import Prediction
 from detector.run.bars import choose_kind
 
@@ -35,15 +36,22 @@ def progress(kind: str) -> tuple[Callable[[int, int | None], None] | None, Calla
     """What is told of the progress, on standard error; and what ends it.
 
     Args:
-        kind: auto, rich, lines or none.
+        kind: auto, rich, lines or none; auto is lines where rich is not installed.
 
     Raises:
-        UserError: There is no such kind.
+        UserError: There is no such kind, or rich is asked for and not installed.
     """
-    kind = choose_kind(kind, sys.stderr)
-    if kind == "none":
+    chosen = choose_kind(kind, sys.stderr)
+    if chosen == "none":
         return None, lambda: None
-    return _bar() if kind == "rich" else (_lines(), lambda: None)
+    if chosen == "rich":
+        try:
+            return _bar()
+        except ImportError as error:
+            if kind == "rich":
+                told = "progress=rich needs rich: pip install rich, or choose progress=lines"
+                raise UserError(told) from error
+    return _lines(), lambda: None
 
 
 def _bar() -> tuple[Callable, Callable]:
