@@ -1,6 +1,7 @@
 """The command from its inputs to its rows; the same answers as training and evaluation gave."""
 
 import csv
+import io
 import json
 import os
 import shutil
@@ -152,6 +153,12 @@ def pictures(folder, n=3):
     return folder
 
 
+def typed(monkeypatch, text):
+    """The standard input of a UTF-8 locale, which reads text strictly."""
+    stream = io.BytesIO(text if isinstance(text, bytes) else text.encode())
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(stream, "utf-8", "strict"))
+
+
 def test_lines_without_an_output(untrained, tmp_path, capsys):
     top = pictures(tmp_path / "p")
     (top / "x.jpg").write_text("no")
@@ -180,8 +187,7 @@ def test_patterns_lists_and_the_standard_input(untrained, tmp_path, capsys, monk
     assert answered(f"[{top}/2.png,{top}/below]") == ["2.png", "below/0.png", "below/1.png"]
     (top / "odd[1].png").write_bytes(encoded(noise(5)))  # a name before it is a pattern
     assert answered(f"'{top}/odd[1].png'") == ["odd[1].png"]
-    names = f"{top}/1.png\n\n{top}/0.png\r\n"
-    monkeypatch.setattr("sys.stdin", iter(names.splitlines(keepends=True)))
+    typed(monkeypatch, f"{top}/1.png\n\n{top}/0.png\r\n")
     assert answered("-") == ["1.png", "0.png"]
 
 
@@ -235,7 +241,7 @@ def test_a_job_without_pictures_leaves_earlier_answers_alone(
 ):
     top = pictures(tmp_path / "p", 1)
     (tmp_path / "out.csv").write_text("answers of before")
-    monkeypatch.setattr("sys.stdin", iter([]))
+    typed(monkeypatch, "")
     asked = Predicting(compose(untrained, inputs.format(tmp_path), f"output={tmp_path}/out.csv"))
     (top / "0.png").unlink()  # after it was looked for
     before = sorted(os.listdir(tmp_path))
@@ -291,6 +297,16 @@ def test_names_that_are_no_utf8_can_be_written(untrained, tmp_path):
     (line,) = rows(tmp_path / "o.csv")
     assert line["path"] == f"{top}/\\udcff.png" and line["error"] == ""
     predict(compose(untrained, top))
+
+
+def test_names_that_are_no_utf8_can_come_from_the_standard_input(untrained, tmp_path, monkeypatch):
+    top = os.fsencode(pictures(tmp_path / "p", 1))
+    typed(monkeypatch, top + b"/caf\xe9.png\n" + top + b"/0.png\n")
+    found = predict(compose(untrained, "-", f"output={tmp_path}/o.jsonl", "progress=none"))
+    assert (found["pictures"], found["failed"]) == (2, 1)
+    absent, good = map(json.loads, (tmp_path / "o.jsonl").read_text().splitlines())
+    assert os.fsencode(absent["path"]) == top + b"/caf\xe9.png" and "no such" in absent["error"]
+    assert good["verdict"]
 
 
 def command(*arguments, **options):

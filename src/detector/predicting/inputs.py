@@ -1,6 +1,7 @@
 """What `inputs=` may be: files, folders, patterns, or names from the standard input."""
 
 import glob
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -79,6 +80,8 @@ def _holds_some(folder: str | Path) -> bool:
 
 def _lines() -> Iterator[str]:
     """Names from the standard input, one a line, as `find` and `ls` print them."""
-    for line in sys.stdin:
-        if name := line.rstrip("\r\n"):
-            yield name
+    for (
+        line
+    ) in sys.stdin.buffer:  # bytes: a name need not be UTF-8, and text that is not ends a job
+        if name := line.rstrip(b"\r\n"):
+            yield os.fsdecode(name)
