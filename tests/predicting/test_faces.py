@@ -170,6 +170,28 @@ def test_the_gate_leaves_its_own_and_refuses_others(tmp_path):
         assert one.p_fake == pytest.approx(other.p_fake, abs=1e-6) and other.unlikeness is None
 
 
+@pytest.mark.parametrize(
+    ("scores", "far", "top"),
+    [
+        ((0.6, 0.9), (0.2, 0.3), 1),
+        ((0.6, 0.9), (0.2, 3.0), 0),  # the higher one is refused: the other's verdict stands
+        ((0.1, 0.9), (0.2, np.inf), 0),
+        ((0.6, 0.9), (2.0, 3.0), 1),  # both are
+        ((0.6, np.nan), (2.0, 0.1), 0),
+    ],
+)
+def test_a_refused_face_hides_no_other(predictor, couple, monkeypatch, scores, far, top):
+    margins = np.log(scores) - np.log1p(-np.array(scores))
+    none = np.zeros((2, 0))
+    monkeypatch.setattr(predictor, "answer", lambda batch, **_: (margins, none, none))
+    gate = type("Gate", (), {"unlikeness": lambda self, features: np.array(far)})()
+    monkeypatch.setattr(predictor, "gate", gate)
+    (one,) = predictor.predict([couple])
+    assert one.p_fake == pytest.approx(scores[top]) and one.face == top + 1
+    assert one.verdict == one.faces[top].verdict and len(one.faces) == 2
+    assert one.verdict == ("unsure" if far[top] > 1 else "fake" if scores[top] > 0.5 else "real")
+
+
 def test_the_gate_is_written_in_words_and_rows(tmp_path, capsys):
     made, _ = gated()
     torch.save(made, tmp_path / "best.ckpt")

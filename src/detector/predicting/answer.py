@@ -108,5 +108,7 @@ def _joined(looked: Looked, said: Sequence[Prediction]) -> Prediction:
     if len(said) == 1:
         return said[0]
     known = [one for one in said if one.p_fake is not None]
-    top = max(known, key=lambda one: one.p_fake, default=said[0])
+    # A score that the gate refused says nothing, and must not stand before one that says something.
+    told = [one for one in known if one.reason != UNLIKE] or known
+    top = max(told, key=lambda one: one.p_fake, default=said[0])
     return replace(top, faces=tuple(said))

@@ -81,6 +81,7 @@ def look(source: object, preprocess: Preprocess, regions: bool) -> Looked:
     if len(cuts) == 1:
         return Looked(path, pieces)
     told = f"{len(cuts)} faces: each has an answer, and the picture that of the highest score"
+    told += " that was not refused"
     if len(cuts) > MOST_FACES:
         told = f"{len(cuts)} faces: the {MOST_FACES} largest were looked at"
     return Looked(path, pieces, (told,))
