@@ -23,6 +23,7 @@ _FILTERS = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 _FITS = ("crop", "squash", "pad")
+STRIP = 1 << 20  # pixels of a padded picture that are in memory at once, or a row
 LATER = ("normalizer", "crop")  # which older checkpoints lack
 
 
@@ -189,16 +190,13 @@ class Preprocess:
         height, width = image.shape[:2]
         if (height, width) == (self.size, self.size):
             return image
+        if self.fit == "pad" and height != width:
+            return _padded(image, self.size, _FILTERS[self.interpolation])
         picture, box = Image.fromarray(image), None
         if self.fit == "crop" and height != width:
             side = min(height, width)
             left, top = (width - side) / 2, (height - side) / 2
             box = (left, top, left + side, top + side)
-        elif self.fit == "pad" and height != width:
-            side = max(height, width)
-            square = Image.new("RGB", (side, side))
-            square.paste(picture, ((side - width) // 2, (side - height) // 2))
-            picture = square
         return np.array(picture.resize((self.size, self.size), _FILTERS[self.interpolation], box))
 
     def normalize(self, images: np.ndarray) -> np.ndarray:
@@ -219,3 +217,22 @@ class Preprocess:
         scaled -= mean
         scaled /= std
         return scaled.reshape(images.shape).transpose(0, 3, 1, 2)
+
+
+def _padded(image: np.ndarray, size: int, method: Image.Resampling) -> np.ndarray:
+    """The picture in the middle of a black square, resized, without the square in memory.
+
+    A strip of 65,535 x 100 pixels would take 13 GB of it. Pillow resizes along rows first and then
+    along columns, with whole numbers between, so that rows may be resized a few at a time.
+    """
+    height, width = image.shape[:2]
+    side = max(height, width)
+    left, top = (side - width) // 2, (side - height) // 2
+    rows = np.zeros((side, size, 3), np.uint8)
+    few = max(1, STRIP // side)
+    for at in range(0, height, few):
+        piece = Image.fromarray(image[at : at + few])
+        strip = Image.new("RGB", (side, piece.height))
+        strip.paste(piece, (left, 0))
+        rows[top + at : top + at + piece.height] = strip.resize((size, piece.height), method)
+    return np.array(Image.fromarray(rows).resize((size, size), method))
