@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from detector import Predictor, cli
@@ -24,7 +25,7 @@ from detector.predict import predict
 from detector.predicting.release import write_release
 from detector.predicting.session import Predicting
 from detector.train import train
-from tests.predicting.made import checkpoint, encoded, noise
+from tests.predicting.made import checkpoint, content, encoded, noise
 
 
 @pytest.fixture(scope="module")
@@ -249,6 +250,25 @@ def test_a_job_without_pictures_leaves_earlier_answers_alone(
         asked.run()
     assert (tmp_path / "out.csv").read_text() == "answers of before"
     assert sorted(os.listdir(tmp_path)) == before  # and no .part
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_a_diverged_network_with_parts_and_maps_is_told_in_its_rows(tmp_path, suffix):
+    made = content(parts=["eye_left", "mouth"])
+    for tensor in made["state_dict"].values():
+        if tensor.is_floating_point():
+            tensor.fill_(float("nan"))
+    torch.save(made, tmp_path / "best.ckpt")
+    out = tmp_path / f"o.{suffix}"
+    asked = ["predict.heatmap=true", f"predict.panels={tmp_path}/maps", "progress=none"]
+    top = pictures(tmp_path / "p", 2)
+    found = predict(compose(tmp_path / "best.ckpt", top, f"output={out}", *asked))
+    assert (found["pictures"], found["failed"]) == (2, 2)
+    told = rows(out) if suffix == "csv" else map(json.loads, out.read_text().splitlines())
+    for line in told:
+        assert "not a number" in line["error"] and not line.get("parts") and not line["p_fake"]
+        assert not line.get("p_mouth")
+    assert os.listdir(tmp_path / "maps") == []
 
 
 def test_the_newest_run_is_the_default(run, tiny_set, tmp_path):

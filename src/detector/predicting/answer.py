@@ -58,11 +58,11 @@ def _answer(
     said = []
     for n, piece in enumerate(pieces):
         one = _of_piece(predictor, piece, float(scores[n]), far if far is None else float(far[n]))
-        if predictor.part_names:
+        if predictor.part_names and not one.error:
             one = replace(
                 one, parts=dict(zip(predictor.part_names, map(float, parts[n]), strict=True))
             )
-        if maps is not None:
+        if maps is not None and not one.error:
             one = replace(one, **_explained(piece, maps[n]))
         said.append(one)
     return said
