@@ -4,6 +4,7 @@ import csv
 import json
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -12,6 +13,7 @@ from PIL import Image
 from detector import cli
 from detector.data.crop import FaceCrop
 from detector.data.preprocess import Preprocess
+from detector.errors import UserError
 from detector.evaluation.gate import Gate
 from detector.explain.cam import Explainer
 from detector.predict import predict
@@ -107,6 +109,30 @@ def test_a_crowd_is_bounded(predictor, couple, monkeypatch):
     one = predictor.predict(couple)
     assert one.faces == () and one.face == 1
     assert one.warnings == ("2 faces: the 1 largest were looked at",)
+
+
+def test_what_opencv_makes_of_one_picture_ends_no_stream(predictor, monkeypatch, tmp_path):
+    cuts = FaceCrop.cuts
+
+    def refusing(self, image):
+        if image.shape[0] == 33:
+            raise cv2.error("warpAffine:\n -215: Assertion failed")
+        return cuts(self, image)
+
+    monkeypatch.setattr(FaceCrop, "cuts", refusing)
+    Image.fromarray(noise(1, 33, 60)).save(tmp_path / "odd.png")
+    bad, good = predictor.predict([tmp_path / "odd.png", noise(1, 90, 90)])
+    assert bad.path == str(tmp_path / "odd.png") and good.verdict and not good.error
+    assert bad.error == "error: warpAffine: -215: Assertion failed" and bad.verdict == ""
+    with pytest.raises(UserError, match=r"odd\.png: error: warpAffine"):
+        predictor.predict(tmp_path / "odd.png")
+
+    def absent(self, image):
+        raise ImportError("no OpenCV here")
+
+    monkeypatch.setattr(FaceCrop, "cuts", absent)
+    with pytest.raises(ImportError, match="no OpenCV"):
+        list(predictor.predict([noise(1, 90, 90)]))
 
 
 def test_a_row_a_face(couple, tmp_path):

@@ -64,8 +64,19 @@ def look(source: object, preprocess: Preprocess, regions: bool) -> Looked:
         regions: Also find the regions of the face.
 
     Raises:
-        UserError: It cannot be read.
+        UserError: It cannot be read, or whatever else went wrong with it.
+        ImportError: A package is missing, which is no picture's fault.
     """
+    try:
+        return _look(source, preprocess, regions)
+    except (UserError, ImportError):
+        raise
+    except Exception as error:  # OpenCV and Pillow let out many kinds; other pictures go on
+        told, kind = " ".join(str(error).split())[:200], type(error).__name__
+        raise UserError(f"{kind}: {told}" if told else kind) from error
+
+
+def _look(source: object, preprocess: Preprocess, regions: bool) -> Looked:
     image = pixels_of(source, preprocess.max_pixels)
     path = str(source) if is_path(source) else ""
     if preprocess.crop is None:
@@ -93,9 +104,8 @@ def look_or_tell(source: object, preprocess: Preprocess, regions: bool) -> Looke
         return Looked(source.path, error=source.error)
     try:
         return look(source, preprocess, regions)
-    except (UserError, OSError, MemoryError) as error:
-        told = " ".join(str(error).split()) or type(error).__name__
-        return Looked(str(source) if is_path(source) else "", error=told)
+    except UserError as error:
+        return Looked(str(source) if is_path(source) else "", error=" ".join(str(error).split()))
 
 
 def _of_face(number: int, cut: "Cut", preprocess: Preprocess, regions: bool) -> Piece:
