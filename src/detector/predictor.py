@@ -176,7 +176,8 @@ class Predictor:
 
         Args:
             source: One picture (path, bytes, PIL image, uint8 array (H, W, 3)), a folder, or a
-                list or other iterable of pictures and folders.
+                list or other iterable of pictures and folders. An iterable is read some way ahead;
+                what it gives may be closed or overwritten when the next one is asked for.
             heatmap: A method of `detector.explain.cam`, such as `gradcam`; None for no maps.
             regions: Also say how much of the map lies in which region of the face; without
                 `heatmap` the map is `gradcam`'s.

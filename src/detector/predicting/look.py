@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image
 
 from detector.data.preprocess import Preprocess
 from detector.errors import UserError
@@ -96,6 +97,37 @@ def _look(source: object, preprocess: Preprocess, regions: bool) -> Looked:
     if len(cuts) > MOST_FACES:
         told = f"{len(cuts)} faces: the {MOST_FACES} largest were looked at"
     return Looked(path, pieces, (told,))
+
+
+def hold(source: object, max_pixels: int) -> object:
+    """What may wait to be looked at: a path, or pixels of its own.
+
+    Whoever hands pictures out one by one may close each, or fill its memory with the next, when
+    it is asked for the next, which in a stream is before this one was looked at.
+
+    Args:
+        source: As for `look_or_tell`.
+        max_pixels: As for `pixels_of`.
+
+    Returns:
+        A path, bytes, a uint8 array (H, W, 3), or an `Unread`.
+    """
+    if isinstance(source, (bytearray, memoryview)):
+        return bytes(source)
+    if not isinstance(source, (Image.Image, np.ndarray)):
+        return source
+    try:
+        pixels = pixels_of(source, max_pixels)
+    except UserError as error:
+        return Unread("", " ".join(str(error).split()))
+    return pixels.copy() if isinstance(source, np.ndarray) else pixels
+
+
+def weigh(held: object) -> int:
+    """Bytes of what waits."""
+    if isinstance(held, np.ndarray):
+        return held.nbytes
+    return len(held) if isinstance(held, bytes) else 0
 
 
 def look_or_tell(source: object, preprocess: Preprocess, regions: bool) -> Looked:

@@ -13,10 +13,10 @@ PICTURES = SUFFIXES | {".avif", ".ppm", ".pgm", ".apng", ".mpo", ".heic", ".heif
 
 
 class Unread:
-    """Stands in a stream for a folder that could not be looked into.
+    """Stands in a stream for a folder, or a picture, that could not be looked into.
 
     Args:
-        path: The folder.
+        path: The folder; empty for a picture without one.
         error: One line.
     """
 
