@@ -307,6 +307,21 @@ def test_a_full_disk_is_told(untrained, tmp_path, monkeypatch):
     assert not (tmp_path / "o.csv").exists()
 
 
+def test_the_answers_of_an_interrupted_job_are_not_overwritten(untrained, tmp_path):
+    top, partial = pictures(tmp_path / "p"), tmp_path / "o.csv.part"
+    cfg = compose(untrained, top, f"output={tmp_path}/o.csv", "progress=none")
+    partial.write_text("of hours")
+    with pytest.raises(UserError, match=r"o\.csv\.part has answers .*: move or delete it"):
+        Predicting(cfg)  # before any network is opened
+    assert partial.read_text() == "of hours"
+    partial.unlink()
+    late = Predicting(cfg)  # and then another job begins, which has written nothing yet
+    partial.touch()
+    with pytest.raises(UserError, match="still runs"):
+        late.run()
+    assert sorted(os.listdir(tmp_path)) == ["best.ckpt", "o.csv.part", "p"]
+
+
 def test_names_that_are_no_utf8_can_be_written(untrained, tmp_path):
     top = pictures(tmp_path / "p", 1)
     try:

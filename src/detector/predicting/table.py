@@ -28,7 +28,8 @@ class Table:
         part_names: Of a network with a part head, a column each.
 
     Raises:
-        UserError: The suffix is another, or the file cannot be written.
+        UserError: The suffix is another, or the file cannot be written, or there is a `.part` of
+            another job.
     """
 
     def __init__(self, path: Path, score_name: str, part_names: Sequence[str] = ()) -> None:
@@ -41,8 +42,10 @@ class Table:
         try:
             # A name that is no UTF-8 comes with its bytes escaped, so that all can read the file.
             self._file = open(
-                self.partial, "w", newline="", encoding="utf-8", errors="backslashreplace"
+                self.partial, "x", newline="", encoding="utf-8", errors="backslashreplace"
             )
+        except FileExistsError:  # since it was looked for: of a job that began just now
+            raise _unfinished(self.path) from None
         except OSError as error:
             raise _unwritable(self.path, error) from error
         if self.path.suffix.lower() == ".csv":
@@ -124,7 +127,8 @@ def check_output(path: Path) -> None:
     """Refuse a file that cannot be written, before any work.
 
     Raises:
-        UserError: Its suffix is unknown, its folder is not there, or it is a folder itself.
+        UserError: Its suffix is unknown, its folder is not there, or it is a folder itself; or a
+            job that was interrupted, or still runs, has its `.part` there.
     """
     if path.suffix.lower() not in SUFFIXES:
         raise UserError(f"output={path}: give a name that ends in {' or '.join(SUFFIXES)}")
@@ -136,6 +140,16 @@ def check_output(path: Path) -> None:
         )
     if not os.access(path.parent, os.W_OK):
         raise UserError(f"output={path}: {path.parent} cannot be written: choose another folder")
+    if os.path.lexists(path.with_name(path.name + PART)):
+        raise _unfinished(path)
+
+
+def _unfinished(path: Path) -> UserError:
+    part = path.with_name(path.name + PART)
+    return UserError(
+        f"output={path}: {part} has answers of a job that was interrupted, or still runs: move or"
+        " delete it, or choose another output"
+    )
 
 
 def _unwritable(path: Path, error: OSError) -> UserError:
