@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from PIL import Image
 
@@ -299,6 +300,19 @@ def test_weights_that_are_not_finite_give_no_verdict(exported, tmp_path):
     file = changed(exported("cnn3")[1], tmp_path, spoil)
     with pytest.raises(UserError, match="finite"):
         Predictor.load(file).predict(noise(0))
+
+
+def test_onnx_runtime_reads_the_format_that_was_checked(exported, monkeypatch):
+    _, file = exported("cnn3")
+    seen, begin = [], onnxruntime.InferenceSession
+
+    def noted(model, options, **more):
+        seen.append(options.get_session_config_entry("session.load_model_format"))
+        return begin(model, options, **more)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", noted)
+    open_onnx(file)
+    assert seen == ["ONNX"]
 
 
 def test_cores_are_those_that_this_process_may_use(monkeypatch, tmp_path):

@@ -39,6 +39,7 @@ class OnnxBackend:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or usable_cores()
         options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.load_model_format", "ONNX")  # what was checked
         options.log_severity_level = 4  # what it has to say of a file becomes one line, below
         self._source, self._logits = source, card.logits
         try:
