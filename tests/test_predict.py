@@ -186,6 +186,11 @@ def test_patterns_lists_and_the_standard_input(untrained, tmp_path, capsys, monk
     assert answered(f"{top}/*.png") == ["0.png", "1.png", "2.png"]
     assert len(answered(f"{top}/**/*.png")) == 5
     assert answered(f"[{top}/2.png,{top}/below]") == ["2.png", "below/0.png", "below/1.png"]
+    everything = ["0.png", "1.png", "2.png", "below/0.png", "below/1.png"]
+    assert answered(f"{top}/**") == everything  # it matches folders and what is in them
+    assert answered(f"{top}/**/") == everything  # and this the folders alone
+    assert answered(f"[{top},{top}/below]") == everything
+    assert answered(f"[{top}/below,{top}]") == [*everything[3:], *everything[:3]]
     (top / "odd[1].png").write_bytes(encoded(noise(5)))  # a name before it is a pattern
     assert answered(f"'{top}/odd[1].png'") == ["odd[1].png"]
     typed(monkeypatch, f"{top}/1.png\n\n{top}/0.png\r\n")

@@ -64,7 +64,9 @@ def _meant(name: str) -> list[str]:
     if there:
         return [str(path)]
     if glob.has_magic(name):
-        matches = sorted(glob.glob(str(path), recursive=True))
+        matches = sorted(set(glob.glob(str(path), recursive=True)))
+        if "**" in path.parts:  # matches folders and what is in them
+            matches = [one for one in matches if not is_folder(one)] or matches
         if any(not is_folder(one) or _holds_some(one) for one in matches):
             return matches
         if matches:

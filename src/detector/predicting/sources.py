@@ -27,6 +27,8 @@ class Unread:
 class Sources:
     """Pictures from a list or any iterable; folders in it stand for all pictures below them.
 
+    A folder that lies in another one of the list, or comes twice, is walked once.
+
     Args:
         given: Read as it is needed.
     """
@@ -36,10 +38,11 @@ class Sources:
         self.total: int | None = len(given) if hasattr(given, "__len__") else None
 
     def __iter__(self) -> Iterator[object]:
+        seen: set[tuple[int, int]] = set()
         for one in self._given:
             if is_path(one) and is_folder(one):
                 self.total = None  # how many lie below it is known when it has been walked
-                yield from walk(one)
+                yield from walk(one, seen)
             else:
                 yield one
 
@@ -52,7 +55,9 @@ def is_folder(path: str | os.PathLike) -> bool:
         return False
 
 
-def walk(top: str | os.PathLike) -> Iterator[str | Unread]:
+def walk(
+    top: str | os.PathLike, seen: set[tuple[int, int]] | None = None
+) -> Iterator[str | Unread]:
     """Paths of all pictures below a folder, by their suffix: its own by name, then by subfolder.
 
     One folder's names are in memory at a time. Hidden entries and macOS' `__MACOSX` are left out.
@@ -62,17 +67,19 @@ def walk(top: str | os.PathLike) -> Iterator[str | Unread]:
 
     Args:
         top: The folder; `~` is expanded.
+        seen: Folders that were walked, by device and inode, which are left out; more are added.
 
     Yields:
         Paths that begin as `top` does; for a folder that cannot be read an `Unread`.
     """
     top = Path(top).expanduser()
-    seen = {_identity(parent) for parent in Path(os.path.realpath(top)).parents}
+    seen = set() if seen is None else seen
+    above = {_identity(parent) for parent in Path(os.path.realpath(top)).parents}
     waiting = [os.fspath(top)]
     while waiting:
         folder = waiting.pop()
         try:
-            if (own := _identity(folder)) in seen:
+            if (own := _identity(folder)) in seen or own in above:
                 continue
             seen.add(own)
             files, below = _listed(folder)
