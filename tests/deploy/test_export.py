@@ -126,6 +126,24 @@ def test_int8_is_calibrated_on_training_images_alone(
     assert np.abs(alone - whole.margins(images)).max() <= 2 * found["check"]["logits"] + 1e-6
 
 
+@pytest.mark.parametrize("ranges", ["entropy", "percentile"])
+def test_ranges_by_histograms_take_one_batch_at_a_time(made, tmp_path, monkeypatch, ranges):
+    from onnxruntime.quantization import calibrate
+
+    seen, collect = [], calibrate.HistogramCollector.collect
+
+    def noted(self, values):
+        seen.append([len(arrays) for arrays in values.values()])
+        return collect(self, values)
+
+    monkeypatch.setattr(calibrate.HistogramCollector, "collect", noted)
+    overrides = ["quantize.images=20", "data.batch_size=8", f"quantize.ranges={ranges}"]
+    found = export(made(*overrides, int8="true", **{"parity.int8.flips": 0.5}))
+    assert len(seen) == 3 and {count for each in seen for count in each} == {1}  # 8, 8 and 4 images
+    assert found["calibrated_on"]["n"] == 20 and found["check"]["p_fake"] > 0
+    assert found["auroc"]["drop"]["value"] <= 0.02 and (tmp_path / "out.onnx").is_file()
+
+
 @pytest.mark.parametrize("layers", [[], ["first"], ["first", "last"]])
 def test_layers_stay_float(made, tmp_path, layers):
     import onnx
