@@ -106,18 +106,21 @@ def test_heatmaps_and_regions_are_of_the_face_that_was_cut_out(predictor, couple
 
 def test_a_crowd_is_bounded(predictor, couple, monkeypatch):
     monkeypatch.setattr(looking, "MOST_FACES", 1)
+    made, cut = [], FaceCrop._cut
+    monkeypatch.setattr(FaceCrop, "_cut", lambda *given: made.append(1) or cut(*given))
     one = predictor.predict(couple)
     assert one.faces == () and one.face == 1
+    assert len(made) == 1  # the others are not even cut out
     assert one.warnings == ("2 faces: the 1 largest were looked at",)
 
 
 def test_what_opencv_makes_of_one_picture_ends_no_stream(predictor, monkeypatch, tmp_path):
     cuts = FaceCrop.cuts
 
-    def refusing(self, image):
+    def refusing(self, image, most):
         if image.shape[0] == 33:
             raise cv2.error("warpAffine:\n -215: Assertion failed")
-        return cuts(self, image)
+        return cuts(self, image, most)
 
     monkeypatch.setattr(FaceCrop, "cuts", refusing)
     Image.fromarray(noise(1, 33, 60)).save(tmp_path / "odd.png")
@@ -127,7 +130,7 @@ def test_what_opencv_makes_of_one_picture_ends_no_stream(predictor, monkeypatch,
     with pytest.raises(UserError, match=r"odd\.png: error: warpAffine"):
         predictor.predict(tmp_path / "odd.png")
 
-    def absent(self, image):
+    def absent(self, image, most):
         raise ImportError("no OpenCV here")
 
     monkeypatch.setattr(FaceCrop, "cuts", absent)

@@ -83,19 +83,16 @@ def _look(source: object, preprocess: Preprocess, regions: bool) -> Looked:
     if preprocess.crop is None:
         labels = _labels(lambda of: of.regions_of_image(image, preprocess)) if regions else None
         return Looked(path, (Piece(preprocess.resize(image), labels=labels),))
-    cuts = preprocess.crop.cuts(image)
+    cuts = preprocess.crop.cuts(image, MOST_FACES)
     if not cuts:
         return Looked(path, (Piece(preprocess.resize_cut(image)),), (NO_FACE,))
-    pieces = tuple(
-        _of_face(number, cut, preprocess, regions)
-        for number, cut in enumerate(cuts[:MOST_FACES], 1)
-    )
-    if len(cuts) == 1:
+    pieces = tuple(_of_face(number, cut, preprocess, regions) for number, cut in enumerate(cuts, 1))
+    if cuts.found == 1:
         return Looked(path, pieces)
-    told = f"{len(cuts)} faces: each has an answer, and the picture that of the highest score"
+    told = f"{cuts.found} faces: each has an answer, and the picture that of the highest score"
     told += " that was not refused"
-    if len(cuts) > MOST_FACES:
-        told = f"{len(cuts)} faces: the {MOST_FACES} largest were looked at"
+    if cuts.found > MOST_FACES:
+        told = f"{cuts.found} faces: the {MOST_FACES} largest were looked at"
     return Looked(path, pieces, (told,))
 
 
