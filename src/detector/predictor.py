@@ -18,7 +18,7 @@ from detector.predicting.card import CARD_FORMAT, CLASSES, Card, make_card
 from detector.predicting.checkpoint import read_checkpoint
 from detector.predicting.find import ONNX, RELEASE, find_weights
 from detector.predicting.look import look
-from detector.predicting.pixels import is_path, is_picture
+from detector.predicting.pixels import is_path, is_picture, name_of
 from detector.predicting.prediction import Prediction
 from detector.predicting.sources import Sources, is_folder
 from detector.predicting.stream import stream
@@ -217,8 +217,8 @@ class Predictor:
             if answer.error:
                 raise UserError(answer.error)
         except UserError as error:
-            if is_path(source):
-                raise type(error)(f"{source}: {error}") from error
+            if name := name_of(source):
+                raise type(error)(f"{name}: {error}") from error
             raise
         return answer
 

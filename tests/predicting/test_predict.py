@@ -1,6 +1,7 @@
 """One answer to a picture, whichever way it is given and however many come with it."""
 
 import io
+import os
 import subprocess
 import sys
 import threading
@@ -67,6 +68,31 @@ def test_every_door_gives_the_same_answer(predictor, tmp_path):
     assert [one.p_fake for one in predictor.predict(batch)] == pytest.approx(
         [predictor(encoded(image)) for image in batch], abs=1e-6
     )
+
+
+class Bytes:
+    """A path of bytes, as `os.PathLike` allows."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __fspath__(self) -> bytes:
+        return bytes(self.path)
+
+
+def test_anything_that_names_a_path_is_named_by_it(predictor, folder):
+    with os.scandir(folder) as entries:
+        given = sorted((one for one in entries if one.is_file()), key=lambda one: one.name)
+    given += [Bytes(folder / "z.png"), Bytes(folder / "m.jpg")]
+    answers = list(predictor.predict(given))
+    assert [one.path for one in answers] == [os.fsdecode(one) for one in given]
+    assert answers[-2].p_fake == pytest.approx(predictor.predict(folder / "z.png").p_fake, abs=1e-6)
+    assert "not a picture" in answers[-1].error
+    with pytest.raises(DecodeError) as told:
+        predictor.predict(Bytes(folder / "m.jpg"))
+    assert str(told.value).startswith(f"{folder / 'm.jpg'}: not")
+    assert predictor.predict(given[0]).path == answers[0].path == str(folder / ".hidden.png")
+    assert len(list(predictor.predict(Bytes(folder)))) == 12
 
 
 def grey16() -> Image.Image:

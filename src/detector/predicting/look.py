@@ -9,7 +9,7 @@ from PIL import Image
 
 from detector.data.preprocess import Preprocess
 from detector.errors import UserError
-from detector.predicting.pixels import is_path, pixels_of
+from detector.predicting.pixels import name_of, pixels_of
 from detector.predicting.sources import Unread
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def look(source: object, preprocess: Preprocess, regions: bool) -> Looked:
 
 def _look(source: object, preprocess: Preprocess, regions: bool) -> Looked:
     image = pixels_of(source, preprocess.max_pixels)
-    path = str(source) if is_path(source) else ""
+    path = name_of(source)
     if preprocess.crop is None:
         labels = _labels(lambda of: of.regions_of_image(image, preprocess)) if regions else None
         return Looked(path, (Piece(preprocess.resize(image), labels=labels),))
@@ -134,7 +134,7 @@ def look_or_tell(source: object, preprocess: Preprocess, regions: bool) -> Looke
     try:
         return look(source, preprocess, regions)
     except UserError as error:
-        return Looked(str(source) if is_path(source) else "", error=" ".join(str(error).split()))
+        return Looked(name_of(source), error=" ".join(str(error).split()))
 
 
 def _of_face(number: int, cut: "Cut", preprocess: Preprocess, regions: bool) -> Piece:

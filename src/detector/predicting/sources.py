@@ -50,7 +50,7 @@ class Sources:
 def is_folder(path: str | os.PathLike) -> bool:
     """Whether a path names a folder; no for what cannot be a path."""
     try:
-        return Path(path).expanduser().is_dir()
+        return Path(os.fsdecode(path)).expanduser().is_dir()
     except (OSError, RuntimeError, ValueError):  # whoever reads it says what is wrong
         return False
 
@@ -72,7 +72,7 @@ def walk(
     Yields:
         Paths that begin as `top` does; for a folder that cannot be read an `Unread`.
     """
-    top = Path(top).expanduser()
+    top = Path(os.fsdecode(top)).expanduser()
     seen = set() if seen is None else seen
     above = {_identity(parent) for parent in Path(os.path.realpath(top)).parents}
     waiting = [os.fspath(top)]
