@@ -139,6 +139,7 @@ def test_with_a_normalizer_there_is_no_other_fit_than_crop(fit):
 @pytest.mark.parametrize(
     "change",
     [{"size": 8}, {"size": 1e3}, {"size": True}, {"fit": "stretch"}, {"interpolation": "box"},
+     {"interpolation": []}, {"fit": {}},
      {"mean": [0.5]}, {"std": [1, 1, 0]}, {"max_pixels": 0}],
 )  # fmt: skip
 def test_bad_settings_name_themselves(change):

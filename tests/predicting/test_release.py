@@ -188,6 +188,18 @@ CHANGES = {
     "size": (
         lambda told: told["detector"]["preprocess"].update(size=10**9), "between 16 and 4096"
     ),
+    "a list for a name": (
+        lambda told: told["detector"]["preprocess"].update(interpolation=[]),
+        r"best\.(json|safetensors): .*interpolation=\[\]: choose one of",
+    ),
+    "a setting that none has": (
+        lambda told: told["detector"]["preprocess"].update(colour=1),
+        r"best\.(json|safetensors): preprocessing takes .*colour; the file was altered",
+    ),
+    "a normalizer of another kind": (
+        lambda told: told["detector"]["preprocess"].update(normalizer=[[]]),
+        r"best\.(json|safetensors)",
+    ),
     "a size that would take 100 GB": (
         lambda told: told["detector"]["preprocess"].update(size=4096), "do not fit cnn3 at 4096"
     ),

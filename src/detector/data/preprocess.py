@@ -73,10 +73,8 @@ class Preprocess:
             object.__setattr__(self, name, tuple(value) if isinstance(value, (list, tuple)) else ())
         whole = isinstance(self.size, int) and not isinstance(self.size, bool)
         check(whole and 16 <= self.size <= 4096, "size", "give a side between 16 and 4096 pixels")
-        check(self.fit in _FITS, "fit", f"choose one of {', '.join(_FITS)}")
-        check(
-            self.interpolation in _FILTERS, "interpolation", f"choose one of {', '.join(_FILTERS)}"
-        )
+        for name, known in (("fit", _FITS), ("interpolation", tuple(_FILTERS))):
+            check(getattr(self, name) in known, name, f"choose one of {', '.join(known)}")
         check(triple(self.mean, -1e3), "mean", "give three numbers, one per channel")
         check(triple(self.std, 1e-6), "std", "give three numbers above 0, one per channel")
         check(
