@@ -287,7 +287,7 @@ def test_files_that_were_altered_are_refused_in_one_line(exported, tmp_path, cha
 
 def test_other_logits_than_the_card_names_are_refused(exported, tmp_path):
     file = changed(exported("cnn3")[1], tmp_path, card_with(parts=PARTS))
-    with pytest.raises(UserError, match="gives no 6 finite numbers"):
+    with pytest.raises(UserError, match="gives no 6 numbers"):
         Predictor.load(file).predict(noise(0))
 
 
@@ -297,9 +297,47 @@ def test_weights_that_are_not_finite_give_no_verdict(exported, tmp_path):
         values = np.full(last.dims, np.nan, np.float32)
         last.CopyFrom(onnx.numpy_helper.from_array(values, last.name))
 
-    file = changed(exported("cnn3")[1], tmp_path, spoil)
-    with pytest.raises(UserError, match="finite"):
-        Predictor.load(file).predict(noise(0))
+    predictor = Predictor.load(changed(exported("cnn3")[1], tmp_path, spoil))
+    with pytest.raises(UserError, match="not a number"):
+        predictor.predict(noise(0))
+    told = [one.error for one in predictor.predict([noise(0), b"", noise(1)])]
+    assert ["not a number" in error for error in told] == [True, False, True]
+
+
+def gate(width):
+    features = np.random.default_rng(0).normal(size=(60, width)).astype(np.float32)
+    return Gate.fit(features, seed=0, alpha=0.1)
+
+
+def only_logits(model):
+    del model.graph.output[1]
+
+
+@pytest.mark.parametrize(
+    ("width", "also", "words"),
+    [
+        (256, only_logits, "no features, and its gate looks at 256"),
+        (255, None, "256 features, and"),
+    ],
+)
+def test_a_gate_that_cannot_look_is_refused_before_any_picture(
+    exported, tmp_path, width, also, words
+):
+    def change(model):
+        card_with(gate=gate(width).to_dict())(model)
+        if also:
+            also(model)
+
+    file = exported("cnn3")[1]
+    with pytest.raises(UserError, match=words):
+        Predictor.load(changed(file, tmp_path, change))
+    fitting = changed(file, tmp_path, card_with(gate=gate(256).to_dict()))
+    assert Predictor.load(fitting).predict(noise(0)).unlikeness is not None
+    with pytest.MonkeyPatch.context() as patch:
+        predictor = Predictor.load(changed(file, tmp_path, only_logits))
+        patch.setattr(predictor, "gate", gate(256))
+        with pytest.raises(UserError, match="gives no features for it to look at"):
+            predictor.predict(noise(0))
 
 
 def test_onnx_runtime_reads_the_format_that_was_checked(exported, monkeypatch):

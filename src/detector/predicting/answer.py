@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from detector.errors import UserError
+from detector.predicting.card import ALTERED
 from detector.predicting.look import Looked, Piece
 from detector.predicting.prediction import CLOSE, UNLIKE, UNSURE, Prediction
 
@@ -31,6 +33,9 @@ def answer_all(
         looked: A few batches at most: all of it is in memory.
         explainer: Makes the heatmaps; None for none.
         batch_size: Pieces that go through the network at once.
+
+    Raises:
+        UserError: The network is not what its card says.
     """
     pieces = [piece for each in looked for piece in each.pieces]
     said: list[Prediction] = []
@@ -49,7 +54,11 @@ def _answer(
     margins, parts, features = predictor.answer(images)
     scores = predictor.calibration.scores(margins)
     far = None
-    if predictor.gate is not None and features is not None:
+    if predictor.gate is not None:
+        if features is None:
+            raise UserError(
+                f"{predictor.source} has a gate and gives no features for it to look at; {ALTERED}"
+            )
         far = predictor.gate.unlikeness(features)
     maps = None
     if explainer is not None:
