@@ -295,15 +295,33 @@ def test_panels_show_the_heatmaps(untrained, tmp_path):
     assert [path.name for path in made] == ["0-2.png", "0.png", "1.png"]
     assert Image.open(made[0]).size == (1400, 470)
     chosen = tmp_path / "here"
-    predict(compose(untrained, top / "0.png", "predict.heatmap=true", f"predict.panels={chosen}"))
+    asked = ["predict.heatmap=true", f"predict.panels={chosen}", "progress=none"]
+    predict(compose(untrained, top / "0.png", *asked))
     assert os.listdir(chosen) == ["0.png"]
+    # A second job in the same folder saves over nothing, and each row says which panel is its own.
+    before = (chosen / "0.png").read_bytes()
+    (top / "0-2.png").write_bytes(encoded(noise(7)))
+    for suffix in ("csv", "jsonl"):
+        predict(compose(untrained, top, f"output={tmp_path}/o.{suffix}", *asked))
+    assert (chosen / "0.png").read_bytes() == before
+    lines = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
+    named = {}
+    for line in [*rows(tmp_path / "o.csv"), *lines]:
+        named.setdefault(os.path.relpath(line["path"], top), []).append(line["panel"])
+    assert named == {
+        "0-2.png": ["0-2.png", "0-2-2.png"], "0.png": ["0-3.png", "0-5.png"],
+        "1.png": ["1.png", "1-2.png"], "b/0.png": ["0-4.png", "0-6.png"], "bad.png": ["", ""],
+    }  # fmt: skip
+    assert len(os.listdir(chosen)) == 9
+    predict(compose(untrained, top, f"output={tmp_path}/plain.csv", "progress=none"))
+    assert "panel" not in rows(tmp_path / "plain.csv")[0]
 
 
 def test_a_full_disk_is_told(untrained, tmp_path, monkeypatch):
     top = pictures(tmp_path / "p")
     from detector.predicting.table import Table
 
-    def full(self, one):
+    def full(self, *given):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Table, "_line", full)

@@ -69,17 +69,18 @@ class Predicting:
             table = None
             if self.output is not None:
                 named = self.predictor.score_name, self.predictor.part_names
-                table = stack.enter_context(Table(self.output, *named))
+                table = stack.enter_context(
+                    Table(self.output, *named, panels=self.panels is not None)
+                )
             try:
                 for answer in self._answers(move, table):
                     pictures += 1
                     failed += any(one.error for one in answer.faces or (answer,))
+                    names = self.panels.add(answer) if self.panels else []
                     if table is None:
                         _print(answer, self.predictor.score_name)
                     else:
-                        table.add(answer)
-                    if self.panels and not answer.error:
-                        self.panels.add(answer)
+                        table.add(answer, names)
             except KeyboardInterrupt:
                 _say_where(table, pictures)
                 raise

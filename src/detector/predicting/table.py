@@ -6,6 +6,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from types import TracebackType
 
@@ -26,16 +27,19 @@ class Table:
         path: Ends in .csv or .jsonl; what lies there is replaced at the end.
         score_name: `p_fake`, for faces.
         part_names: Of a network with a part head, a column each.
+        panels: Whether rows name the files of their heatmaps, in a column `panel`.
 
     Raises:
         UserError: The suffix is another, or the file cannot be written, or there is a `.part` of
             another job.
     """
 
-    def __init__(self, path: Path, score_name: str, part_names: Sequence[str] = ()) -> None:
+    def __init__(
+        self, path: Path, score_name: str, part_names: Sequence[str] = (), *, panels: bool = False
+    ) -> None:
         check_output(path)
         self.path, self.partial = path, path.with_name(path.name + PART)
-        self._score_name, self._part_names = score_name, part_names
+        self._score_name, self._part_names, self._panels = score_name, part_names, panels
         self.rows = 0
 
     def __enter__(self) -> "Table":
@@ -69,14 +73,18 @@ class Table:
         except OSError as fault:
             raise _unwritable(self.path, fault) from fault
 
-    def add(self, answer: Prediction) -> None:
+    def add(self, answer: Prediction, panels: Sequence[str] = ()) -> None:
         """Writes a picture's row, or one for each of its faces.
+
+        Args:
+            answer: To the picture.
+            panels: The file of each row's heatmap; none or an empty name where there is none.
 
         Raises:
             UserError: The disk is full, or the like; says where the rest is.
         """
-        for one in answer.faces or (answer,):
-            self._guarded(self._line, one)
+        for one, panel in zip_longest(answer.faces or (answer,), panels, fillvalue=""):
+            self._guarded(self._line, one, panel)
             self.rows += 1
 
     def flush(self) -> None:
@@ -94,17 +102,20 @@ class Table:
 
     def _columns(self) -> list[str]:
         first = ["path", self._score_name, "verdict", "error", "reason", "face", "box", "warnings"]
-        return [*first, "threshold", "unlikeness", *(f"p_{name}" for name in self._part_names)]
+        parts = [f"p_{name}" for name in self._part_names]
+        return [*first, "threshold", "unlikeness", *parts, *(["panel"] if self._panels else [])]
 
-    def _line(self, one: Prediction) -> None:
+    def _line(self, one: Prediction, panel: str) -> None:
         if self.path.suffix.lower() == ".jsonl":
-            self._file.write(json.dumps(as_plain(one, self._score_name), allow_nan=False) + "\n")
+            plain = as_plain(one, self._score_name) | ({"panel": panel} if self._panels else {})
+            self._file.write(json.dumps(plain, allow_nan=False) + "\n")
             return
         box = "" if one.box is None else " ".join(f"{value:.1f}" for value in one.box)
         parts = [_shown((one.parts or {}).get(name)) for name in self._part_names]
         self._writer.writerow([
             one.path, _shown(one.p_fake), one.verdict, one.error, one.reason, one.face or "", box,
             " | ".join(one.warnings), _shown(one.threshold), _shown(one.unlikeness), *parts,
+            *([panel] if self._panels else []),
         ])  # fmt: skip
 
 
