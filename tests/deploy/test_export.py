@@ -217,9 +217,19 @@ def test_a_folder_of_pictures_will_do_for_float(trained, made, tmp_path):
     ckpt = lone(trained, tmp_path)
     found = export(made(ckpt=ckpt, images=root))
     assert found["check"]["n"] == 8 and found["auroc"] is None
-    (tmp_path / "pictures" / "real" / "broken.png").write_bytes(b"none")
-    with pytest.raises(UserError, match=r"broken\.png"):
-        export(made(ckpt=ckpt, images=root))
+    (root / "real" / "broken.png").write_bytes(b"none")
+    (root / "real" / "._real_000.png").write_bytes(b"what macOS leaves beside a file")
+    (root / ".trash").mkdir()
+    shutil.copy(root / "real" / "real_000.png", root / ".trash" / "gone.png")
+    again = export(made(ckpt=ckpt, images=root, output=tmp_path / "again.onnx"))
+    assert again["check"]["on"] == "folder pictures without 1 that cannot be read"
+    measured = {key: value for key, value in found["check"].items() if key != "on"}
+    assert {key: again["check"][key] for key in measured} == measured  # of the same eight
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "broken.png").write_bytes(b"none")
+    with pytest.raises(UserError, match="no picture is there"):
+        export(made(ckpt=ckpt, images=tmp_path / "bad", output=tmp_path / "bad.onnx"))
+    assert not (tmp_path / "bad.onnx").exists()
 
 
 def test_another_set_will_do_for_float_and_not_for_int8(trained, made, tmp_path):
