@@ -387,6 +387,19 @@ def test_the_exit_code_says_if_any_failed(untrained, tmp_path):
     assert "error: no checkpoint" in err
 
 
+def test_whoever_reads_the_lines_may_stop(untrained, tmp_path):
+    top = pictures(tmp_path / "p", 1)
+    names = f"{top}/0.png\n" * 3000  # more than a pipe holds
+    (tmp_path / "names").write_text(names)
+    with open(tmp_path / "names") as given:
+        process = command(f"ckpt={untrained}", "inputs=-", stdin=given)
+        assert process.stdout.readline().startswith(f"{top}/0.png: ")
+        process.stdout.close()
+        err = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(timeout=60) == 141 and err == ""
+
+
 def test_an_interrupted_job_keeps_what_it_had(untrained, tmp_path):
     top = pictures(tmp_path / "p", 40)
     names = "\n".join(f"{top}/{at % 40}.png" for at in range(2000)) + "\n"

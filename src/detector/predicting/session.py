@@ -10,7 +10,7 @@ from detector.errors import UserError
 from detector.predicting.find import ONNX, find_weights, newest
 from detector.predicting.inputs import STDIN, find_inputs, inputs_rule
 from detector.predicting.prediction import Prediction
-from detector.predicting.shown import in_words, progress
+from detector.predicting.shown import in_words, progress, say
 from detector.predicting.table import Table, check_output
 from detector.predictor import Predictor
 from detector.rules import check, either, flag, mapping, nothing, one_of, text, whole
@@ -87,9 +87,9 @@ class Predicting:
             if not pictures:  # within the table's context, so that it replaces no earlier answers
                 raise UserError(_none_came(self.cfg.inputs))
         if table is not None:
-            print(f"{pictures} pictures, {failed} of them failed: {self.output}")
+            say(f"{pictures} pictures, {failed} of them failed: {self.output}")
         if self.panels:
-            print(f"heatmaps: {self.panels.folder}")
+            say(f"heatmaps: {self.panels.folder}")
         return {
             "pictures": pictures,
             "failed": failed,
@@ -125,7 +125,10 @@ def _device(path: Path, wanted: str) -> str:
 
 def _print(answer: Prediction, score_name: str) -> None:
     for line in in_words(answer, score_name):
-        print(line, file=sys.stderr if answer.error else sys.stdout, flush=True)
+        if answer.error:
+            print(line, file=sys.stderr, flush=True)
+        else:
+            say(line)
 
 
 def _none_came(inputs: object) -> str:

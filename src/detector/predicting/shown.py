@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from detector.errors import UserError
+from detector.errors import ReaderGone, UserError
 from detector.predicting.prediction import Prediction
 from detector.run.bars import choose_kind
 
@@ -23,6 +23,18 @@ def in_words(one: Prediction, score_name: str) -> list[str]:
         lines.append(f"{where}: {said} ({score_name} {each.p_fake:.3f})")
     lines += [f"  {warning}" for warning in one.warnings]
     return [_printable(line) for line in lines]
+
+
+def say(line: str) -> None:
+    """A line on the standard output.
+
+    Raises:
+        ReaderGone: Nobody reads it any more.
+    """
+    try:
+        print(line, flush=True)
+    except BrokenPipeError as error:
+        raise ReaderGone from error
 
 
 def _printable(line: str) -> str:
@@ -64,7 +76,8 @@ def _bar() -> tuple[Callable, Callable]:
 
     def move(done: int, total: int | None) -> None:
         shown.start()
-        shown.update(task, completed=done, total=total)
+        shown.tasks[0].total = total  # `update` takes None for a total that stays what it was
+        shown.update(task, completed=done)
 
     return move, shown.stop
 

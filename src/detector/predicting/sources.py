@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from detector.data.tree import SUFFIXES
-from detector.errors import UserError
 from detector.predicting.pixels import is_path
 
 # Beyond what sets are made of: what `decode` reads too, and HEIC, of which it says what to do.
@@ -108,13 +107,3 @@ def _listed(folder: str) -> tuple[list[str], list[str]]:
 def _identity(folder: str | os.PathLike) -> tuple[int, int]:
     found = os.stat(folder)
     return found.st_dev, found.st_ino
-
-
-def check_some(top: str) -> None:
-    """Refuse a folder without any picture, as soon as that is known.
-
-    Raises:
-        UserError: There is none below it.
-    """
-    if next(walk(top), None) is None:
-        raise UserError(f"{top} holds no picture: give a picture, or a folder with some")
