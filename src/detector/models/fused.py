@@ -7,7 +7,6 @@ one loop adds up the batch's moments and one does all the rest, and the same bac
 arithmetic is float32, rounded once where the layers round after each step.
 """
 
-import importlib.util
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from detector.compiled import available
 from detector.models.dropout import Dropout, drawn
 
 BITS = {torch.bfloat16: torch.uint16, torch.float32: torch.float32}
@@ -97,12 +97,6 @@ def _hooks(layer: nn.Module) -> tuple:
         layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks,
         layer._backward_pre_hooks,
     )  # fmt: skip
-
-
-@cache
-def available() -> bool:
-    """Whether Numba is installed."""
-    return importlib.util.find_spec("numba") is not None
 
 
 def run_fused(values: Tensor, run: Run) -> Tensor:

@@ -1,7 +1,6 @@
 """Loops over interleaved maps (N, H, W, C) that PyTorch would walk through several times.
 
-Compiled by Numba at their first call, and kept on disk beside this file or where Numba keeps its
-files (NUMBA_CACHE_DIR). Each takes a range of images and holds no lock, so that threads share a
+Each takes a range of images and holds no lock, so that threads share a
 batch. bfloat16 comes as its bits in uint16; sums are of float32 within a row and float64 over rows.
 
 A window of a pool has its places numbered 0 1 / 2 3; `NONE` stands for one whose output is 0 by
@@ -10,8 +9,10 @@ ReLU or dropout, so that no gradient passes.
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic, overload
+
+from detector.compiled import compiled
 
 NONE = 4
 
@@ -61,15 +62,7 @@ def _(value, like):
     return rounded
 
 
-def _compiled(function):
-    options = {"nogil": True, "error_model": "numpy"}
-    try:
-        return njit(cache=True, **options)(function)
-    except RuntimeError:  # no folder can be written: it is compiled in each process
-        return njit(**options)(function)
-
-
-@_compiled
+@compiled
 def moments(x, shift, first, last, out):
     """Adds up each channel's x - shift, and its square, into out (N, 2, C) by image."""
     _, height, width, channels = x.shape
@@ -88,7 +81,7 @@ def moments(x, shift, first, last, out):
                 out[n, 1, c] += square[c]
 
 
-@_compiled
+@compiled
 def pool(x, a, b, factor, words, least, first, last, y, place, winner):
     """y = factor relu(max(a x + b)) of each window of 2 by 2, and where the maximum was.
 
@@ -139,7 +132,7 @@ def pool(x, a, b, factor, words, least, first, last, y, place, winner):
                         winner[n, oh, ow, c] = _narrow(best, like)
 
 
-@_compiled
+@compiled
 def gradient_sums(winner, mean, dy, place, first, last, out):
     """Adds up each channel's gradient, and that times (x - mean) of the maximum, as `moments`."""
     _, height, width, channels = dy.shape
@@ -160,7 +153,7 @@ def gradient_sums(winner, mean, dy, place, first, last, out):
                 out[n, 1, c] += product[c]
 
 
-@_compiled
+@compiled
 def spread(x, scale, constant, slope, dy, place, first, last, dx):
     """dx = scale dy - constant - slope x at each maximum, - constant - slope x elsewhere.
 
