@@ -1,6 +1,7 @@
 """The command from its inputs to its rows; the same answers as training and evaluation gave."""
 
 import csv
+import io
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from detector import Predictor, cli
@@ -21,8 +23,9 @@ from detector.evaluate import evaluate
 from detector.evaluation.report import NAMES
 from detector.predict import predict
 from detector.predicting.release import write_release
+from detector.predicting.session import Predicting
 from detector.train import train
-from tests.predicting.made import checkpoint, encoded, noise
+from tests.predicting.made import checkpoint, content, encoded, noise
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +154,12 @@ def pictures(folder, n=3):
     return folder
 
 
+def typed(monkeypatch, text):
+    """The standard input of a UTF-8 locale, which reads text strictly."""
+    stream = io.BytesIO(text if isinstance(text, bytes) else text.encode())
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(stream, "utf-8", "strict"))
+
+
 def test_lines_without_an_output(untrained, tmp_path, capsys):
     top = pictures(tmp_path / "p")
     (top / "x.jpg").write_text("no")
@@ -177,10 +186,14 @@ def test_patterns_lists_and_the_standard_input(untrained, tmp_path, capsys, monk
     assert answered(f"{top}/*.png") == ["0.png", "1.png", "2.png"]
     assert len(answered(f"{top}/**/*.png")) == 5
     assert answered(f"[{top}/2.png,{top}/below]") == ["2.png", "below/0.png", "below/1.png"]
+    everything = ["0.png", "1.png", "2.png", "below/0.png", "below/1.png"]
+    assert answered(f"{top}/**") == everything  # it matches folders and what is in them
+    assert answered(f"{top}/**/") == everything  # and this the folders alone
+    assert answered(f"[{top},{top}/below]") == everything
+    assert answered(f"[{top}/below,{top}]") == [*everything[3:], *everything[:3]]
     (top / "odd[1].png").write_bytes(encoded(noise(5)))  # a name before it is a pattern
     assert answered(f"'{top}/odd[1].png'") == ["odd[1].png"]
-    names = f"{top}/1.png\n\n{top}/0.png\r\n"
-    monkeypatch.setattr("sys.stdin", iter(names.splitlines(keepends=True)))
+    typed(monkeypatch, f"{top}/1.png\n\n{top}/0.png\r\n")
     assert answered("-") == ["1.png", "0.png"]
 
 
@@ -189,6 +202,7 @@ def test_patterns_lists_and_the_standard_input(untrained, tmp_path, capsys, monk
     [
         ("{0}/none.png", "null", "no such file or folder"),
         ("{0}/*.bmp", "null", "no file matches"),
+        ("{0}/empt*", "{0}/out.csv", "no folder that matches this pattern holds a picture"),
         ("[{0}/p/0.png,{0}/none.png]", "null", "no such file"),
         ("{0}/empty", "null", "holds no picture"),
         ("[]", "null", "give a picture, a folder"),
@@ -224,6 +238,44 @@ def test_settings_out_of_range(untrained, tmp_path, override, says):
         predict(compose(untrained, top, "predict.heatmap=true", override))
 
 
+@pytest.mark.parametrize(
+    "inputs, says",
+    [("-", "came from the standard input"), ("{0}/p", "inputs=.*no picture is there")],
+)
+def test_a_job_without_pictures_leaves_earlier_answers_alone(
+    untrained, tmp_path, monkeypatch, inputs, says
+):
+    top = pictures(tmp_path / "p", 1)
+    (tmp_path / "out.csv").write_text("answers of before")
+    typed(monkeypatch, "")
+    asked = Predicting(compose(untrained, inputs.format(tmp_path), f"output={tmp_path}/out.csv"))
+    (top / "0.png").unlink()  # after it was looked for
+    before = sorted(os.listdir(tmp_path))
+    with pytest.raises(UserError, match=says):
+        asked.run()
+    assert (tmp_path / "out.csv").read_text() == "answers of before"
+    assert sorted(os.listdir(tmp_path)) == before  # and no .part
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_a_diverged_network_with_parts_and_maps_is_told_in_its_rows(tmp_path, suffix):
+    made = content(parts=["eye_left", "mouth"])
+    for tensor in made["state_dict"].values():
+        if tensor.is_floating_point():
+            tensor.fill_(float("nan"))
+    torch.save(made, tmp_path / "best.ckpt")
+    out = tmp_path / f"o.{suffix}"
+    asked = ["predict.heatmap=true", f"predict.panels={tmp_path}/maps", "progress=none"]
+    top = pictures(tmp_path / "p", 2)
+    found = predict(compose(tmp_path / "best.ckpt", top, f"output={out}", *asked))
+    assert (found["pictures"], found["failed"]) == (2, 2)
+    told = rows(out) if suffix == "csv" else map(json.loads, out.read_text().splitlines())
+    for line in told:
+        assert "not a number" in line["error"] and not line.get("parts") and not line["p_fake"]
+        assert not line.get("p_mouth")
+    assert os.listdir(tmp_path / "maps") == []
+
+
 def test_the_newest_run_is_the_default(run, tiny_set, tmp_path):
     one = tiny_set / "real" / "real_000.png"
     runs = run[0].parents[2]
@@ -243,21 +295,54 @@ def test_panels_show_the_heatmaps(untrained, tmp_path):
     assert [path.name for path in made] == ["0-2.png", "0.png", "1.png"]
     assert Image.open(made[0]).size == (1400, 470)
     chosen = tmp_path / "here"
-    predict(compose(untrained, top / "0.png", "predict.heatmap=true", f"predict.panels={chosen}"))
+    asked = ["predict.heatmap=true", f"predict.panels={chosen}", "progress=none"]
+    predict(compose(untrained, top / "0.png", *asked))
     assert os.listdir(chosen) == ["0.png"]
+    # A second job in the same folder saves over nothing, and each row says which panel is its own.
+    before = (chosen / "0.png").read_bytes()
+    (top / "0-2.png").write_bytes(encoded(noise(7)))
+    for suffix in ("csv", "jsonl"):
+        predict(compose(untrained, top, f"output={tmp_path}/o.{suffix}", *asked))
+    assert (chosen / "0.png").read_bytes() == before
+    lines = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
+    named = {}
+    for line in [*rows(tmp_path / "o.csv"), *lines]:
+        named.setdefault(os.path.relpath(line["path"], top), []).append(line["panel"])
+    assert named == {
+        "0-2.png": ["0-2.png", "0-2-2.png"], "0.png": ["0-3.png", "0-5.png"],
+        "1.png": ["1.png", "1-2.png"], "b/0.png": ["0-4.png", "0-6.png"], "bad.png": ["", ""],
+    }  # fmt: skip
+    assert len(os.listdir(chosen)) == 9
+    predict(compose(untrained, top, f"output={tmp_path}/plain.csv", "progress=none"))
+    assert "panel" not in rows(tmp_path / "plain.csv")[0]
 
 
 def test_a_full_disk_is_told(untrained, tmp_path, monkeypatch):
     top = pictures(tmp_path / "p")
     from detector.predicting.table import Table
 
-    def full(self, one):
+    def full(self, *given):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Table, "_line", full)
     with pytest.raises(UserError, match=r"o\.csv\.part cannot be written \(No space left"):
         predict(compose(untrained, top, f"output={tmp_path}/o.csv", "progress=none"))
     assert not (tmp_path / "o.csv").exists()
+
+
+def test_the_answers_of_an_interrupted_job_are_not_overwritten(untrained, tmp_path):
+    top, partial = pictures(tmp_path / "p"), tmp_path / "o.csv.part"
+    cfg = compose(untrained, top, f"output={tmp_path}/o.csv", "progress=none")
+    partial.write_text("of hours")
+    with pytest.raises(UserError, match=r"o\.csv\.part has answers .*: move or delete it"):
+        Predicting(cfg)  # before any network is opened
+    assert partial.read_text() == "of hours"
+    partial.unlink()
+    late = Predicting(cfg)  # and then another job begins, which has written nothing yet
+    partial.touch()
+    with pytest.raises(UserError, match="still runs"):
+        late.run()
+    assert sorted(os.listdir(tmp_path)) == ["best.ckpt", "o.csv.part", "p"]
 
 
 def test_names_that_are_no_utf8_can_be_written(untrained, tmp_path):
@@ -270,6 +355,16 @@ def test_names_that_are_no_utf8_can_be_written(untrained, tmp_path):
     (line,) = rows(tmp_path / "o.csv")
     assert line["path"] == f"{top}/\\udcff.png" and line["error"] == ""
     predict(compose(untrained, top))
+
+
+def test_names_that_are_no_utf8_can_come_from_the_standard_input(untrained, tmp_path, monkeypatch):
+    top = os.fsencode(pictures(tmp_path / "p", 1))
+    typed(monkeypatch, top + b"/caf\xe9.png\n" + top + b"/0.png\n")
+    found = predict(compose(untrained, "-", f"output={tmp_path}/o.jsonl", "progress=none"))
+    assert (found["pictures"], found["failed"]) == (2, 1)
+    absent, good = map(json.loads, (tmp_path / "o.jsonl").read_text().splitlines())
+    assert os.fsencode(absent["path"]) == top + b"/caf\xe9.png" and "no such" in absent["error"]
+    assert good["verdict"]
 
 
 def command(*arguments, **options):
@@ -290,6 +385,19 @@ def test_the_exit_code_says_if_any_failed(untrained, tmp_path):
         assert process.returncode == code and "Traceback" not in err, err
     assert len(rows(tmp_path / "o.csv")) == 4
     assert "error: no checkpoint" in err
+
+
+def test_whoever_reads_the_lines_may_stop(untrained, tmp_path):
+    top = pictures(tmp_path / "p", 1)
+    names = f"{top}/0.png\n" * 3000  # more than a pipe holds
+    (tmp_path / "names").write_text(names)
+    with open(tmp_path / "names") as given:
+        process = command(f"ckpt={untrained}", "inputs=-", stdin=given)
+        assert process.stdout.readline().startswith(f"{top}/0.png: ")
+        process.stdout.close()
+        err = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(timeout=60) == 141 and err == ""
 
 
 def test_an_interrupted_job_keeps_what_it_had(untrained, tmp_path):

@@ -21,7 +21,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from detector.errors import UserError
+from detector.errors import ReaderGone, UserError
 
 
 def conf_dir() -> Path:
@@ -75,6 +75,10 @@ def run(config: str, job: Callable[[DictConfig], object]) -> None:
             return job(cfg)
         except UserError as error:
             _leave(str(error))
+        except ReaderGone:
+            # What is left for the reader is dropped, or Python would complain when it exits.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(141)  # as a shell says of what SIGPIPE ended
         except OmegaConfBaseException as error:
             _leave(explain(config, error, HydraConfig.get().overrides.task))
 

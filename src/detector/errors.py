@@ -21,3 +21,7 @@ class Interrupted(Exception):
     def __init__(self, checkpoint: Path) -> None:
         super().__init__(str(checkpoint))
         self.checkpoint = checkpoint
+
+
+class ReaderGone(BrokenPipeError):
+    """Whoever read the output has stopped, as `head` does: no error, and nothing more to do."""

@@ -18,7 +18,7 @@ from detector.predicting.card import CARD_FORMAT, CLASSES, Card, make_card
 from detector.predicting.checkpoint import read_checkpoint
 from detector.predicting.find import ONNX, RELEASE, find_weights
 from detector.predicting.look import look
-from detector.predicting.pixels import is_path, is_picture
+from detector.predicting.pixels import is_path, is_picture, name_of
 from detector.predicting.prediction import Prediction
 from detector.predicting.sources import Sources, is_folder
 from detector.predicting.stream import stream
@@ -47,7 +47,7 @@ class Predictor:
 
     Raises:
         UserError: The weights do not fit the network that the checkpoint names, or its
-            card is damaged.
+            card is damaged, or what cuts faces out is needed and not installed.
     """
 
     def __init__(
@@ -58,6 +58,8 @@ class Predictor:
         self.preprocess, self.class_names = card.preprocess, card.class_names
         self.trained_on, self.part_names = card.trained_on, card.part_names
         self.calibration, self.gate = card.calibration, card.gate
+        if self.preprocess.crop is not None:
+            self.preprocess.crop.check_installed(source)
         if backend is None:
             from detector.predicting.torch_backend import TorchBackend
 
@@ -75,7 +77,8 @@ class Predictor:
             device: Where to compute; an .onnx file is run on the CPU.
 
         Raises:
-            UserError: The file is missing, foreign or damaged.
+            UserError: The file is missing, foreign or damaged, or needs a package that is not
+                installed.
         """
         path = find_weights(what)
         if path.suffix == RELEASE:
@@ -173,7 +176,8 @@ class Predictor:
 
         Args:
             source: One picture (path, bytes, PIL image, uint8 array (H, W, 3)), a folder, or a
-                list or other iterable of pictures and folders.
+                list or other iterable of pictures and folders. An iterable is read some way ahead;
+                what it gives may be closed or overwritten when the next one is asked for.
             heatmap: A method of `detector.explain.cam`, such as `gradcam`; None for no maps.
             regions: Also say how much of the map lies in which region of the face; without
                 `heatmap` the map is `gradcam`'s.
@@ -213,8 +217,8 @@ class Predictor:
             if answer.error:
                 raise UserError(answer.error)
         except UserError as error:
-            if is_path(source):
-                raise type(error)(f"{source}: {error}") from error
+            if name := name_of(source):
+                raise type(error)(f"{name}: {error}") from error
             raise
         return answer
 

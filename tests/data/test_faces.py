@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from detector.data import faces
 from detector.data.decode import decode
 from detector.data.faces import LONGEST, find_faces
 from detector.data.synthetic.portrait import portrait
@@ -65,3 +66,12 @@ def test_threads_of_different_sizes_agree_with_one(rendered):
         together = list(pool.map(find_faces, images * 2))
     alone = [find_faces(image) for image in images]
     assert together == alone * 2
+
+
+def test_boxes_that_are_no_numbers_are_left_out(monkeypatch):
+    rows = np.full((3, 15), 20, np.float32)
+    rows[0, 2], rows[1, 0] = np.inf, np.nan
+    stand_in = type("Detector", (), {"detect": lambda self, image, details: rows})()
+    monkeypatch.setattr(faces, "_detector", lambda: stand_in)
+    (found,) = find_faces(np.zeros((100, 100, 3), np.uint8))
+    assert found.box == (20, 20, 20, 20)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from detector.data import preprocess
 from detector.data.decode import DecodeError, decode
 from detector.data.normalizer import Normalizer
 from detector.data.preprocess import Preprocess
@@ -57,6 +58,36 @@ def test_fits_on_a_picture_with_three_bands(fit):
     share = (pixels == 255).mean((0, 1))
     expected = {"crop": (0, 1, 0), "squash": (1 / 3,) * 3, "pad": (1 / 9,) * 3}[fit]
     assert share == pytest.approx(expected, abs=0.04)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(1, 90), st.integers(1, 90), st.sampled_from([16, 32, 61]),
+    st.sampled_from(["nearest", "bilinear", "bicubic", "lanczos"]), st.sampled_from([1, 200, 9999]),
+)  # fmt: skip
+def test_padding_is_pillows_resizing_of_the_whole_square(height, width, size, method, strip):
+    side = max(height, width)
+    square = Image.new("RGB", (side, side))
+    square.paste(Image.fromarray(noise(height, width)), ((side - width) // 2, (side - height) // 2))
+    expected = square.resize((size, size), Image.Resampling[method.upper()])
+    made = Preprocess(**BASE | {"fit": "pad", "size": size, "interpolation": method})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(preprocess, "STRIP", strip)
+        assert np.array_equal(made.resize(noise(height, width)), np.asarray(expected))
+
+
+@pytest.mark.parametrize("shape", [(8_000, 2), (2, 8_000)])
+def test_padding_a_strip_takes_no_square_of_it(shape, monkeypatch):
+    made, new = [], Image.new
+
+    def noted(mode, size, *more):
+        made.append(size[0] * size[1])
+        return new(mode, size, *more)
+
+    monkeypatch.setattr(Image, "new", noted)
+    monkeypatch.setattr(preprocess, "STRIP", 20_000)
+    pixels = Preprocess(**BASE | {"fit": "pad", "size": 16}).resize(np.full((*shape, 3), 255, "u1"))
+    assert pixels.shape == (16, 16, 3) and max(made) <= 8_000 * 16  # of 64 million
 
 
 def test_normalize_is_the_formula():
@@ -108,6 +139,7 @@ def test_with_a_normalizer_there_is_no_other_fit_than_crop(fit):
 @pytest.mark.parametrize(
     "change",
     [{"size": 8}, {"size": 1e3}, {"size": True}, {"fit": "stretch"}, {"interpolation": "box"},
+     {"interpolation": []}, {"fit": {}},
      {"mean": [0.5]}, {"std": [1, 1, 0]}, {"max_pixels": 0}],
 )  # fmt: skip
 def test_bad_settings_name_themselves(change):

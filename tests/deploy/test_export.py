@@ -126,6 +126,24 @@ def test_int8_is_calibrated_on_training_images_alone(
     assert np.abs(alone - whole.margins(images)).max() <= 2 * found["check"]["logits"] + 1e-6
 
 
+@pytest.mark.parametrize("ranges", ["entropy", "percentile"])
+def test_ranges_by_histograms_take_one_batch_at_a_time(made, tmp_path, monkeypatch, ranges):
+    from onnxruntime.quantization import calibrate
+
+    seen, collect = [], calibrate.HistogramCollector.collect
+
+    def noted(self, values):
+        seen.append([len(arrays) for arrays in values.values()])
+        return collect(self, values)
+
+    monkeypatch.setattr(calibrate.HistogramCollector, "collect", noted)
+    overrides = ["quantize.images=20", "data.batch_size=8", f"quantize.ranges={ranges}"]
+    found = export(made(*overrides, int8="true", **{"parity.int8.flips": 0.5}))
+    assert len(seen) == 3 and {count for each in seen for count in each} == {1}  # 8, 8 and 4 images
+    assert found["calibrated_on"]["n"] == 20 and found["check"]["p_fake"] > 0
+    assert found["auroc"]["drop"]["value"] <= 0.02 and (tmp_path / "out.onnx").is_file()
+
+
 @pytest.mark.parametrize("layers", [[], ["first"], ["first", "last"]])
 def test_layers_stay_float(made, tmp_path, layers):
     import onnx
@@ -199,9 +217,19 @@ def test_a_folder_of_pictures_will_do_for_float(trained, made, tmp_path):
     ckpt = lone(trained, tmp_path)
     found = export(made(ckpt=ckpt, images=root))
     assert found["check"]["n"] == 8 and found["auroc"] is None
-    (tmp_path / "pictures" / "real" / "broken.png").write_bytes(b"none")
-    with pytest.raises(UserError, match=r"broken\.png"):
-        export(made(ckpt=ckpt, images=root))
+    (root / "real" / "broken.png").write_bytes(b"none")
+    (root / "real" / "._real_000.png").write_bytes(b"what macOS leaves beside a file")
+    (root / ".trash").mkdir()
+    shutil.copy(root / "real" / "real_000.png", root / ".trash" / "gone.png")
+    again = export(made(ckpt=ckpt, images=root, output=tmp_path / "again.onnx"))
+    assert again["check"]["on"] == "folder pictures without 1 that cannot be read"
+    measured = {key: value for key, value in found["check"].items() if key != "on"}
+    assert {key: again["check"][key] for key in measured} == measured  # of the same eight
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "broken.png").write_bytes(b"none")
+    with pytest.raises(UserError, match="no picture is there"):
+        export(made(ckpt=ckpt, images=tmp_path / "bad", output=tmp_path / "bad.onnx"))
+    assert not (tmp_path / "bad.onnx").exists()
 
 
 def test_another_set_will_do_for_float_and_not_for_int8(trained, made, tmp_path):

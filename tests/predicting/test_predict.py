@@ -1,5 +1,7 @@
 """One answer to a picture, whichever way it is given and however many come with it."""
 
+import io
+import os
 import subprocess
 import sys
 import threading
@@ -66,6 +68,31 @@ def test_every_door_gives_the_same_answer(predictor, tmp_path):
     assert [one.p_fake for one in predictor.predict(batch)] == pytest.approx(
         [predictor(encoded(image)) for image in batch], abs=1e-6
     )
+
+
+class Bytes:
+    """A path of bytes, as `os.PathLike` allows."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __fspath__(self) -> bytes:
+        return bytes(self.path)
+
+
+def test_anything_that_names_a_path_is_named_by_it(predictor, folder):
+    with os.scandir(folder) as entries:
+        given = sorted((one for one in entries if one.is_file()), key=lambda one: one.name)
+    given += [Bytes(folder / "z.png"), Bytes(folder / "m.jpg")]
+    answers = list(predictor.predict(given))
+    assert [one.path for one in answers] == [os.fsdecode(one) for one in given]
+    assert answers[-2].p_fake == pytest.approx(predictor.predict(folder / "z.png").p_fake, abs=1e-6)
+    assert "not a picture" in answers[-1].error
+    with pytest.raises(DecodeError) as told:
+        predictor.predict(Bytes(folder / "m.jpg"))
+    assert str(told.value).startswith(f"{folder / 'm.jpg'}: not")
+    assert predictor.predict(given[0]).path == answers[0].path == str(folder / ".hidden.png")
+    assert len(list(predictor.predict(Bytes(folder)))) == 12
 
 
 def grey16() -> Image.Image:
@@ -214,6 +241,52 @@ def test_a_stream_takes_no_more_than_a_few_batches_ahead(predictor):
     before = threading.active_count()
     answers.close()
     assert threading.active_count() < before  # and leaves no thread behind
+
+
+def test_what_hands_pictures_out_may_close_and_refill_them(predictor, tmp_path):
+    paths = [tmp_path / f"{n}.png" for n in range(20)]
+    for n, path in enumerate(paths):
+        path.write_bytes(encoded(noise(n)))
+    expected = [predictor(path.read_bytes()) for path in paths]
+
+    def opened() -> Iterator[Image.Image]:
+        for path in paths:
+            with Image.open(path) as picture:
+                yield picture
+
+    def closed() -> Iterator[Image.Image]:
+        for path in paths:
+            picture = Image.fromarray(decode(path.read_bytes(), max_pixels=10**6))
+            yield picture
+            picture.close()
+
+    def refilled() -> Iterator[np.ndarray]:
+        buffer = np.empty((40, 50, 3), np.uint8)
+        for n in range(20):
+            buffer[:] = noise(n)
+            yield buffer
+
+    def overwritten() -> Iterator[bytearray]:
+        for path in paths:
+            buffer = bytearray(path.read_bytes())
+            yield memoryview(buffer)
+            buffer[:] = bytes(len(buffer))
+
+    for given in (opened, closed, refilled, overwritten):
+        answers = list(predictor.predict(given(), batch_size=7))
+        assert [one.error for one in answers] == [""] * 20, given.__name__
+        assert [one.p_fake for one in answers] == pytest.approx(expected, abs=1e-6)
+    cut = Image.open(io.BytesIO(encoded(noise(0), "TIFF")[:500]))
+    assert [one.error != "" for one in predictor.predict([cut, noise(1)])] == [True, False]
+
+
+def test_large_pictures_wait_in_small_numbers(predictor, monkeypatch):
+    monkeypatch.setattr("detector.data.ahead.HEAVY", 3 * noise(0).nbytes)
+    taken = []
+    answers = predictor.predict((taken.append(n) or noise(n) for n in range(60)), batch_size=1)
+    for at, one in enumerate(answers, 1):
+        assert one.p_fake is not None and len(taken) - at <= 4
+    assert len(taken) == 60
 
 
 def test_an_empty_list_and_a_wrong_batch(predictor):

@@ -4,14 +4,17 @@ import json
 import os
 import shutil
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from detector.errors import UserError
 from detector.evaluation.calibration import Calibration
+from detector.predicting import release
 from detector.predicting.release import read_about, write_release
 from detector.predictor import Predictor
 from tests.predicting.made import checkpoint, content, noise
@@ -67,6 +70,37 @@ def test_no_licence_no_release(tmp_path):
         write_release(path, tmp_path / "file", "MIT")
     with pytest.raises(UserError, match="no checkpoint"):
         write_release(tmp_path / "none.ckpt", tmp_path, "MIT")
+
+
+def test_a_full_disk_is_told(tmp_path, monkeypatch):
+    def full(*given):
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    with pytest.raises(UserError, match=r"out cannot be written .*No space left on device"):
+        write_release(checkpoint(tmp_path), tmp_path / "out", "MIT")
+    assert os.listdir(tmp_path / "out") == []
+
+
+def test_weights_that_are_not_finite_are_not_released(tmp_path):
+    made = content()
+    next(iter(made["state_dict"].values())).view(-1)[-1] = np.nan
+    torch.save(made, tmp_path / "best.ckpt")
+    with pytest.raises(UserError, match="is not finite"):
+        write_release(tmp_path / "best.ckpt", tmp_path / "out", "MIT")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("run", "name"),
+    [("/model", "model"), ("/data/run", "data"), ("/a/b/c/run", "c"), ("/", "best")],
+)
+def test_a_run_may_lie_anywhere(tmp_path, monkeypatch, run, name):
+    """Also where a container has it, right below the root, which a test must not write to."""
+    monkeypatch.setattr(Path, "is_file", lambda self: True)
+    path = Path(run) / "checkpoints" / "best.ckpt"
+    assert release._name(path) == (name, Path(run))
+    assert release._known(Path(run)) == {"measured": None, "audit": None}
 
 
 def refused(weights, says):
@@ -153,6 +187,18 @@ CHANGES = {
     "preprocess": (lambda told: told["detector"].update(preprocess=[]), "holds no settings"),
     "size": (
         lambda told: told["detector"]["preprocess"].update(size=10**9), "between 16 and 4096"
+    ),
+    "a list for a name": (
+        lambda told: told["detector"]["preprocess"].update(interpolation=[]),
+        r"best\.(json|safetensors): .*interpolation=\[\]: choose one of",
+    ),
+    "a setting that none has": (
+        lambda told: told["detector"]["preprocess"].update(colour=1),
+        r"best\.(json|safetensors): preprocessing takes .*colour; the file was altered",
+    ),
+    "a normalizer of another kind": (
+        lambda told: told["detector"]["preprocess"].update(normalizer=[[]]),
+        r"best\.(json|safetensors)",
     ),
     "a size that would take 100 GB": (
         lambda told: told["detector"]["preprocess"].update(size=4096), "do not fit cnn3 at 4096"

@@ -8,7 +8,7 @@ import pytest
 
 from detector.predicting.look import look_or_tell
 from detector.predicting.pixels import read_file
-from detector.predicting.sources import Unread, walk
+from detector.predicting.sources import Sources, Unread, walk
 from tests.predicting.made import PREPROCESS, encoded, noise
 
 
@@ -25,6 +25,20 @@ def test_links_are_followed_once_and_never_upwards(tmp_path):
     (top / "a" / "up").symlink_to(tmp_path)
     (top / "self").symlink_to(top / "self")
     assert list(walk(top)) == [str(top / "a" / "1.png"), str(top / "b" / "2.png")]
+
+
+def test_folders_within_each_other_are_walked_once(tmp_path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    for name in ("0.png", "a/1.png", "a/b/2.png"):
+        (tmp_path / name).touch()
+    (tmp_path / "link").symlink_to(tmp_path / "a" / "b")
+
+    def names(*given):
+        return [os.path.relpath(one, tmp_path) for one in Sources([tmp_path / g for g in given])]
+
+    assert names(".", "a", "a/b", ".") == ["0.png", "a/1.png", "a/b/2.png"]
+    assert names("a/b", "a", "link", ".") == ["a/b/2.png", "a/1.png", "0.png"]
+    assert names("a/1.png", "a") == ["a/1.png", "a/1.png", "a/b/2.png"]  # a file is what it is
 
 
 def test_order_is_by_name_and_lazy(tmp_path, monkeypatch):

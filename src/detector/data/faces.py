@@ -62,7 +62,8 @@ def find_faces(image: np.ndarray) -> list[Found]:
             min(1.0, f.score),
         )
         for f in decode_detections(rows)
-        if f.landmarks  # they are left out where one is not finite
+        # The landmarks are left out where one is not finite; the box is not.
+        if f.landmarks and np.isfinite((f.box.x, f.box.y, f.box.width, f.box.height)).all()
     ]
     return sorted(found, key=lambda face: -face.box[2] * face.box[3])
 

@@ -23,6 +23,7 @@ _FILTERS = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 _FITS = ("crop", "squash", "pad")
+STRIP = 1 << 20  # pixels of a padded picture that are in memory at once, or a row
 LATER = ("normalizer", "crop")  # which older checkpoints lack
 
 
@@ -72,10 +73,8 @@ class Preprocess:
             object.__setattr__(self, name, tuple(value) if isinstance(value, (list, tuple)) else ())
         whole = isinstance(self.size, int) and not isinstance(self.size, bool)
         check(whole and 16 <= self.size <= 4096, "size", "give a side between 16 and 4096 pixels")
-        check(self.fit in _FITS, "fit", f"choose one of {', '.join(_FITS)}")
-        check(
-            self.interpolation in _FILTERS, "interpolation", f"choose one of {', '.join(_FILTERS)}"
-        )
+        for name, known in (("fit", _FITS), ("interpolation", tuple(_FILTERS))):
+            check(getattr(self, name) in known, name, f"choose one of {', '.join(known)}")
         check(triple(self.mean, -1e3), "mean", "give three numbers, one per channel")
         check(triple(self.std, 1e-6), "std", "give three numbers above 0, one per channel")
         check(
@@ -189,16 +188,13 @@ class Preprocess:
         height, width = image.shape[:2]
         if (height, width) == (self.size, self.size):
             return image
+        if self.fit == "pad" and height != width:
+            return _padded(image, self.size, _FILTERS[self.interpolation])
         picture, box = Image.fromarray(image), None
         if self.fit == "crop" and height != width:
             side = min(height, width)
             left, top = (width - side) / 2, (height - side) / 2
             box = (left, top, left + side, top + side)
-        elif self.fit == "pad" and height != width:
-            side = max(height, width)
-            square = Image.new("RGB", (side, side))
-            square.paste(picture, ((side - width) // 2, (side - height) // 2))
-            picture = square
         return np.array(picture.resize((self.size, self.size), _FILTERS[self.interpolation], box))
 
     def normalize(self, images: np.ndarray) -> np.ndarray:
@@ -219,3 +215,22 @@ class Preprocess:
         scaled -= mean
         scaled /= std
         return scaled.reshape(images.shape).transpose(0, 3, 1, 2)
+
+
+def _padded(image: np.ndarray, size: int, method: Image.Resampling) -> np.ndarray:
+    """The picture in the middle of a black square, resized, without the square in memory.
+
+    A strip of 65,535 x 100 pixels would take 13 GB of it. Pillow resizes along rows first and then
+    along columns, with whole numbers between, so that rows may be resized a few at a time.
+    """
+    height, width = image.shape[:2]
+    side = max(height, width)
+    left, top = (side - width) // 2, (side - height) // 2
+    rows = np.zeros((side, size, 3), np.uint8)
+    few = max(1, STRIP // side)
+    for at in range(0, height, few):
+        piece = Image.fromarray(image[at : at + few])
+        strip = Image.new("RGB", (side, piece.height))
+        strip.paste(piece, (left, 0))
+        rows[top + at : top + at + piece.height] = strip.resize((size, piece.height), method)
+    return np.array(Image.fromarray(rows).resize((size, size), method))

@@ -17,12 +17,25 @@ LAYERS = ("Conv", "Gemm", "MatMul")  # that hold weights
 class Reader:
     """Batches as onnxruntime asks for them: one at a time, None at the end.
 
+    Histograms are made of all activations that were seen since they were last added to. onnxruntime
+    can add to them every so many batches, after which it asks for a range of them, so that no more
+    than that is in memory; it also cannot take batches of two sizes at once.
+
     Args:
         batches: float32 (N, 3, S, S) each, normalized.
+        ranged: Whether ranges are asked for; all batches are then held.
     """
 
-    def __init__(self, batches: Iterable[np.ndarray]) -> None:
-        self._batches = iter(batches)
+    def __init__(self, batches: Iterable[np.ndarray], *, ranged: bool) -> None:
+        self._held = list(batches) if ranged else []
+        self._batches = iter(self._held if ranged else batches)
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def set_range(self, start_index: int, end_index: int) -> None:
+        """What comes next is these batches, as far as there are so many."""
+        self._batches = iter(self._held[start_index:end_index])
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         """The next batch by the name of the input."""
@@ -64,6 +77,7 @@ def quantize_onnx(
     )
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
+    histograms = ranges != "minmax"  # which onnxruntime takes batch by batch as it is
     ready = out.with_suffix(".ready.onnx")
     try:
         with quiet():
@@ -74,12 +88,13 @@ def quantize_onnx(
             quantize_static(
                 str(ready),
                 str(out),
-                Reader(batches),
+                Reader(batches, ranged=histograms),
                 quant_format=QuantFormat.QDQ,
                 per_channel=True,
                 activation_type=QuantType.QInt8,
                 weight_type=QuantType.QInt8,
                 calibrate_method=CalibrationMethod[RANGES[ranges]],
+                extra_options={"CalibStridedMinMax": 1} if histograms else {},
                 nodes_to_exclude=[name for end in stay_float for name in ends[end]],
             )
     except UserError:

@@ -1,5 +1,6 @@
 """The images that an exported file is calibrated on and checked with: never the same ones."""
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +11,13 @@ from omegaconf import DictConfig
 
 from detector.data.cache import load_pixels
 from detector.data.preprocess import Preprocess
-from detector.data.tree import SUFFIXES
 from detector.errors import UserError
 from detector.evaluation.chosen import Chosen, choose_set
 from detector.evaluation.trained import Trained
+from detector.predicting.pixels import pixels_of
+from detector.predicting.sources import Unread, is_folder, walk
+
+log = logging.getLogger(__name__)
 
 FOLDER = "or give a folder of pictures, images=FOLDER"
 
@@ -91,8 +95,9 @@ def find_pictures(
         UserError: There are none.
     """
     if cfg.images is not None:
-        check = _folder(Path(cfg.images).expanduser(), trained.predictor.preprocess)
-        return Pictures(None, _some(check, cfg.parity.images, cfg.seed), None)
+        preprocess = trained.predictor.preprocess
+        check = _folder(cfg.images, preprocess, cfg.parity.images, cfg.seed)
+        return Pictures(None, check, None)
     try:
         chosen = choose_set("export", cfg.data, trained, cache, progress)
     except UserError as error:
@@ -135,30 +140,57 @@ def _parts(cfg: DictConfig, chosen: Chosen, pixels: Pixels) -> Pictures:
 class _Files:
     """Pictures of a folder, decoded when they are asked for."""
 
-    def __init__(self, files: list[Path], preprocess: Preprocess) -> None:
+    def __init__(self, files: list[str | Unread], preprocess: Preprocess) -> None:
         self.files, self.preprocess = files, preprocess
 
     def __getitem__(self, row: int) -> np.ndarray:
+        file = self.files[row]
+        if isinstance(file, Unread):
+            raise UserError(f"images: {file.path}: {file.error}")
         try:
-            return self.preprocess(self.files[row].read_bytes())
-        except (UserError, OSError) as error:
-            raise UserError(f"images: {self.files[row]}: {error}") from error
+            return self.preprocess.resize(pixels_of(file, self.preprocess.max_pixels))
+        except UserError as error:
+            raise UserError(f"images: {file}: {error}") from error
+
+    def readable(self, row: int) -> bool:
+        """Whether there is a picture."""
+        try:
+            return self[row] is not None
+        except UserError as error:
+            log.warning("%s; it is left out", error)
+            return False
 
 
-def _folder(folder: Path, preprocess: Preprocess) -> Sample:
-    files = sorted(
-        file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file()
-    )
-    if not files:
+def _folder(folder: str, preprocess: Preprocess, most: int, seed: int) -> Sample:
+    """Pictures of a folder, of those that were drawn the ones that can be read.
+
+    They are read twice, now and when they are asked for, so that one damaged file does not end an
+    export when all the work is done.
+    """
+    if not is_folder(folder):
+        raise UserError(f"images={folder}: no such folder")
+    name = f"folder {Path(folder).expanduser().resolve().name}"
+    files = _Files(list(walk(folder)), preprocess)
+    drawn = _draw(len(files.files), most, seed)
+    rows = np.array([row for row in drawn if files.readable(row)], np.int64)
+    if not len(rows):
         raise UserError(f"images={folder}: no picture is there; give a folder of some")
-    return Sample(f"folder {folder.name}", _Files(files, preprocess), np.arange(len(files)))
+    if bad := len(drawn) - len(rows):
+        name += f" without {bad} that cannot be read"
+    return Sample(name, files, rows)
+
+
+def _draw(count: int, most: int, seed: int) -> np.ndarray:
+    if count <= most:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(seed).choice(count, most, replace=False))
 
 
 def _some(sample: Sample, most: int, seed: int) -> Sample:
     """At most so many, drawn at random, in their order."""
     if len(sample) <= most:
         return sample
-    at = np.sort(np.random.default_rng(seed).choice(len(sample), most, replace=False))
+    at = _draw(len(sample), most, seed)
     return Sample(
         sample.name,
         sample.pixels,

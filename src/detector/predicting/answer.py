@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from detector.errors import UserError
+from detector.predicting.card import ALTERED
 from detector.predicting.look import Looked, Piece
 from detector.predicting.prediction import CLOSE, UNLIKE, UNSURE, Prediction
 
@@ -31,6 +33,9 @@ def answer_all(
         looked: A few batches at most: all of it is in memory.
         explainer: Makes the heatmaps; None for none.
         batch_size: Pieces that go through the network at once.
+
+    Raises:
+        UserError: The network is not what its card says.
     """
     pieces = [piece for each in looked for piece in each.pieces]
     said: list[Prediction] = []
@@ -49,7 +54,11 @@ def _answer(
     margins, parts, features = predictor.answer(images)
     scores = predictor.calibration.scores(margins)
     far = None
-    if predictor.gate is not None and features is not None:
+    if predictor.gate is not None:
+        if features is None:
+            raise UserError(
+                f"{predictor.source} has a gate and gives no features for it to look at; {ALTERED}"
+            )
         far = predictor.gate.unlikeness(features)
     maps = None
     if explainer is not None:
@@ -58,11 +67,11 @@ def _answer(
     said = []
     for n, piece in enumerate(pieces):
         one = _of_piece(predictor, piece, float(scores[n]), far if far is None else float(far[n]))
-        if predictor.part_names:
+        if predictor.part_names and not one.error:
             one = replace(
                 one, parts=dict(zip(predictor.part_names, map(float, parts[n]), strict=True))
             )
-        if maps is not None:
+        if maps is not None and not one.error:
             one = replace(one, **_explained(piece, maps[n]))
         said.append(one)
     return said
@@ -108,5 +117,7 @@ def _joined(looked: Looked, said: Sequence[Prediction]) -> Prediction:
     if len(said) == 1:
         return said[0]
     known = [one for one in said if one.p_fake is not None]
-    top = max(known, key=lambda one: one.p_fake, default=said[0])
+    # A score that the gate refused says nothing, and must not stand before one that says something.
+    told = [one for one in known if one.reason != UNLIKE] or known
+    top = max(told, key=lambda one: one.p_fake, default=said[0])
     return replace(top, faces=tuple(said))

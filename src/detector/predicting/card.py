@@ -119,6 +119,7 @@ class Card:
         if not isinstance(card["preprocess"], Mapping):
             raise UserError(f"{source}: preprocess holds no settings; {ALTERED}")
         try:
+            preprocess = Preprocess.from_dict(card["preprocess"])
             known = card.get("calibration")
             calibration = Calibration() if known is None else Calibration.from_dict(known)
             gate = card.get("gate")
@@ -126,9 +127,9 @@ class Card:
                 from detector.evaluation.gate import Gate
 
                 gate = Gate.from_dict(gate)
-        except UserError as error:
+        except (UserError, TypeError) as error:
             raise UserError(f"{source}: {error}; {ALTERED}") from error
         return cls(
-            dict(network), Preprocess.from_dict(card["preprocess"]), tuple(names),
+            dict(network), preprocess, tuple(names),
             str(card["trained_on"]), tuple(parts), calibration, gate,
         )  # fmt: skip

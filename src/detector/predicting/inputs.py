@@ -1,6 +1,7 @@
 """What `inputs=` may be: files, folders, patterns, or names from the standard input."""
 
 import glob
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -57,21 +58,32 @@ def _meant(name: str) -> list[str]:
     except (OSError, RuntimeError, ValueError) as error:
         raise UserError(f"inputs={name}: no such path ({error})") from None
     if is_folder(path):
-        if next(walk(path), None) is None:
+        if not _holds_some(path):
             raise UserError(f"{name} holds no picture: give a picture, or a folder with some")
         return [str(path)]
     if there:
         return [str(path)]
     if glob.has_magic(name):
-        if matches := sorted(glob.glob(str(path), recursive=True)):
+        matches = sorted(set(glob.glob(str(path), recursive=True)))
+        if "**" in path.parts:  # matches folders and what is in them
+            matches = [one for one in matches if not is_folder(one)] or matches
+        if any(not is_folder(one) or _holds_some(one) for one in matches):
             return matches
+        if matches:
+            raise UserError(f"inputs={name}: no folder that matches this pattern holds a picture")
         raise UserError(f"inputs={name}: no file matches this pattern")
     number = " (a name with leading zeros needs quotes: 'inputs=\"007\"')" if name.isdigit() else ""
     raise UserError(f"inputs={name}: no such file or folder{number}")
 
 
+def _holds_some(folder: str | Path) -> bool:
+    return next(walk(folder), None) is not None
+
+
 def _lines() -> Iterator[str]:
     """Names from the standard input, one a line, as `find` and `ls` print them."""
-    for line in sys.stdin:
-        if name := line.rstrip("\r\n"):
-            yield name
+    for (
+        line
+    ) in sys.stdin.buffer:  # bytes: a name need not be UTF-8, and text that is not ends a job
+        if name := line.rstrip(b"\r\n"):
+            yield os.fsdecode(name)

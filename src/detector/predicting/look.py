@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image
 
 from detector.data.preprocess import Preprocess
 from detector.errors import UserError
-from detector.predicting.pixels import is_path, pixels_of
+from detector.predicting.pixels import name_of, pixels_of
 from detector.predicting.sources import Unread
 
 if TYPE_CHECKING:
@@ -64,26 +65,66 @@ def look(source: object, preprocess: Preprocess, regions: bool) -> Looked:
         regions: Also find the regions of the face.
 
     Raises:
-        UserError: It cannot be read.
+        UserError: It cannot be read, or whatever else went wrong with it.
+        ImportError: A package is missing, which is no picture's fault.
     """
+    try:
+        return _look(source, preprocess, regions)
+    except (UserError, ImportError):
+        raise
+    except Exception as error:  # OpenCV and Pillow let out many kinds; other pictures go on
+        told, kind = " ".join(str(error).split())[:200], type(error).__name__
+        raise UserError(f"{kind}: {told}" if told else kind) from error
+
+
+def _look(source: object, preprocess: Preprocess, regions: bool) -> Looked:
     image = pixels_of(source, preprocess.max_pixels)
-    path = str(source) if is_path(source) else ""
+    path = name_of(source)
     if preprocess.crop is None:
         labels = _labels(lambda of: of.regions_of_image(image, preprocess)) if regions else None
         return Looked(path, (Piece(preprocess.resize(image), labels=labels),))
-    cuts = preprocess.crop.cuts(image)
+    cuts = preprocess.crop.cuts(image, MOST_FACES)
     if not cuts:
         return Looked(path, (Piece(preprocess.resize_cut(image)),), (NO_FACE,))
-    pieces = tuple(
-        _of_face(number, cut, preprocess, regions)
-        for number, cut in enumerate(cuts[:MOST_FACES], 1)
-    )
-    if len(cuts) == 1:
+    pieces = tuple(_of_face(number, cut, preprocess, regions) for number, cut in enumerate(cuts, 1))
+    if cuts.found == 1:
         return Looked(path, pieces)
-    told = f"{len(cuts)} faces: each has an answer, and the picture that of the highest score"
-    if len(cuts) > MOST_FACES:
-        told = f"{len(cuts)} faces: the {MOST_FACES} largest were looked at"
+    told = f"{cuts.found} faces: each has an answer, and the picture that of the highest score"
+    told += " that was not refused"
+    if cuts.found > MOST_FACES:
+        told = f"{cuts.found} faces: the {MOST_FACES} largest were looked at"
     return Looked(path, pieces, (told,))
+
+
+def hold(source: object, max_pixels: int) -> object:
+    """What may wait to be looked at: a path, or pixels of its own.
+
+    Whoever hands pictures out one by one may close each, or fill its memory with the next, when
+    it is asked for the next, which in a stream is before this one was looked at.
+
+    Args:
+        source: As for `look_or_tell`.
+        max_pixels: As for `pixels_of`.
+
+    Returns:
+        A path, bytes, a uint8 array (H, W, 3), or an `Unread`.
+    """
+    if isinstance(source, (bytearray, memoryview)):
+        return bytes(source)
+    if not isinstance(source, (Image.Image, np.ndarray)):
+        return source
+    try:
+        pixels = pixels_of(source, max_pixels)
+    except UserError as error:
+        return Unread("", " ".join(str(error).split()))
+    return pixels.copy() if isinstance(source, np.ndarray) else pixels
+
+
+def weigh(held: object) -> int:
+    """Bytes of what waits."""
+    if isinstance(held, np.ndarray):
+        return held.nbytes
+    return len(held) if isinstance(held, bytes) else 0
 
 
 def look_or_tell(source: object, preprocess: Preprocess, regions: bool) -> Looked:
@@ -92,9 +133,8 @@ def look_or_tell(source: object, preprocess: Preprocess, regions: bool) -> Looke
         return Looked(source.path, error=source.error)
     try:
         return look(source, preprocess, regions)
-    except (UserError, OSError, MemoryError) as error:
-        told = " ".join(str(error).split()) or type(error).__name__
-        return Looked(str(source) if is_path(source) else "", error=told)
+    except UserError as error:
+        return Looked(name_of(source), error=" ".join(str(error).split()))
 
 
 def _of_face(number: int, cut: "Cut", preprocess: Preprocess, regions: bool) -> Piece:

@@ -26,7 +26,7 @@ class OnnxBackend:
 
     Raises:
         UserError: onnxruntime is not installed, or cannot run the file, or the file is not a
-            network such as the card describes.
+            network such as the card describes, or gives its gate nothing to look at.
     """
 
     name = "onnx"
@@ -39,6 +39,7 @@ class OnnxBackend:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or usable_cores()
         options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.load_model_format", "ONNX")  # what was checked
         options.log_severity_level = 4  # what it has to say of a file becomes one line, below
         self._source, self._logits = source, card.logits
         try:
@@ -51,6 +52,8 @@ class OnnxBackend:
                 f" ({_first_line(error)}): export it again with python -m detector.export"
             ) from error
         self._check_shapes(card.preprocess.size)
+        if card.gate is not None:
+            self._check_features(len(card.gate.mean))
 
     def _check_shapes(self, size: int) -> None:
         inputs = [(one.name, one.type, one.shape) for one in self._session.get_inputs()]
@@ -71,11 +74,21 @@ class OnnxBackend:
                 " px: export it again with python -m detector.export"
             )
 
+    def _check_features(self, wanted: int) -> None:
+        given = [one.shape for one in self._session.get_outputs() if one.name == FEATURES]
+        # A width that is known only when the file runs is checked with the first picture.
+        if not given or (isinstance(width := given[0][-1], int) and width != wanted):
+            has = f"{given[0][-1]} features" if given else "no features"
+            raise UserError(
+                f"{self._source} gives {has}, and its gate looks at {wanted}: export it again with"
+                " python -m detector.export"
+            )
+
     def run(self, images: np.ndarray, bf16: bool = False) -> tuple[np.ndarray, np.ndarray | None]:
         """As `detector.predicting.backend.Backend` says; `bf16` changes nothing.
 
         Raises:
-            UserError: The file gives something else than finite logits.
+            UserError: The file gives something else than the logits of the card.
         """
         try:
             # What comes channels last is copied: ONNX Runtime reads memory in order.
@@ -85,10 +98,9 @@ class OnnxBackend:
                 f"{self._source}: onnxruntime gave up ({_first_line(error)})"
             ) from error
         logits, features = found[0].astype(np.float64), found[1] if len(found) > 1 else None
-        if logits.shape != (len(images), self._logits) or not np.isfinite(logits).all():
+        if logits.shape != (len(images), self._logits):
             raise UserError(
-                f"{self._source} gives no {self._logits} finite numbers for each picture: export"
-                " it again"
+                f"{self._source} gives no {self._logits} numbers for each picture: export it again"
             )
         return logits, features
 

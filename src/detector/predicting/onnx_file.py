@@ -14,6 +14,7 @@ from detector.errors import UserError
 
 KEY = "detector"  # of the card among the file's metadata
 MAX_BYTES = 2**31 - 1  # of any protobuf message
+ORT = b"ORTM"  # bytes 4 to 8 of a file that ONNX Runtime takes for its own format
 STANDARD = ("", "ai.onnx")  # domains of operators that every runtime has
 
 _MODEL = {"graph": 7, "opset_import": 8, "metadata": 14, "training": 20, "function": 25}
@@ -50,6 +51,11 @@ def read_onnx(path: Path | str) -> tuple[bytes, dict]:
         raise UserError(
             f"cannot read {path} ({error.strerror}): make one with python -m detector.export"
         ) from error
+    if data[4:8] == ORT:  # may be an ONNX file too, which is not what ONNX Runtime would read
+        raise UserError(
+            f"{path} is in ONNX Runtime's own format, which is refused: give an ONNX file, as"
+            " python -m detector.export writes it"
+        )
     try:
         card = _card(memoryview(data))
     except (_Damaged, RecursionError, ValueError) as error:

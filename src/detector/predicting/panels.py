@@ -15,7 +15,7 @@ from detector.predictor import Predictor
 
 
 class Panels:
-    """Saves them.
+    """Saves them, and never over another one.
 
     Args:
         options: `predict` of the config.
@@ -24,8 +24,7 @@ class Panels:
         predictor: The network.
 
     Raises:
-        UserError: The method is unknown, the network has no layers to look into, or the folder
-            cannot be made.
+        UserError: The method is unknown, or the folder cannot be made.
     """
 
     def __init__(
@@ -33,8 +32,7 @@ class Panels:
     ) -> None:
         if options.method not in METHODS:
             raise UserError(f"predict.method={options.method}: choose among {', '.join(METHODS)}")
-        _ = predictor.network  # says so where it is an exported file
-        self._predictor, self._used = predictor, set()
+        self._predictor, self._last = predictor, {}
         stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
         folder = options.panels or runs / "predict" / checkpoint.stem / stamp
         self.folder = Path(folder).expanduser()
@@ -45,20 +43,29 @@ class Panels:
                 f"{self.folder} cannot be made ({error.strerror or error}): set predict.panels="
             ) from error
 
-    def add(self, answer: Prediction) -> None:
+    def add(self, answer: Prediction) -> list[str]:
         """Saves the panel of a picture, or one for each of its faces.
+
+        Returns:
+            The name of each file in the folder, of one without a heatmap an empty one.
 
         Raises:
             UserError: It cannot be written.
         """
-        for one in answer.faces or (answer,):
-            if one.heatmap is None:
-                continue
-            name = Path(one.path).stem or "picture"
-            name = self._unused(f"{name}-face{one.face}" if one.face else name)
-            path = self.folder / f"{name}.png"
+        return ["" if one.heatmap is None else self._save(one) for one in answer.faces or (answer,)]
+
+    def _save(self, one: Prediction) -> str:
+        stem = Path(one.path).stem or "picture"
+        stem = f"{stem}-face{one.face}" if one.face else stem
+        while True:
+            self._last[stem] = number = self._last.get(stem, 0) + 1
+            path = self.folder / f"{stem if number == 1 else f'{stem}-{number}'}.png"
             try:
-                self._figure(one).savefig(path)
+                with open(path, "xb") as file:
+                    self._figure(one).savefig(file, format="png")
+                return path.name
+            except FileExistsError:  # of an earlier job, or of a picture that is called so
+                continue
             except OSError as error:
                 raise UserError(f"{path} cannot be written ({error.strerror or error})") from error
 
@@ -76,11 +83,3 @@ class Panels:
             one.image, one.heatmap, title=title, notes="   ".join(notes), regions=one.labels,
             shares=one.regions, areas=areas,
         )  # fmt: skip
-
-    def _unused(self, stem: str) -> str:
-        name, n = stem, 1
-        while name in self._used:
-            n += 1
-            name = f"{stem}-{n}"
-        self._used.add(name)
-        return name

@@ -22,6 +22,11 @@ def is_path(source: object) -> bool:
     return isinstance(source, (str, os.PathLike))
 
 
+def name_of(source: object) -> str:
+    """The path by which a picture is given, also of an `os.DirEntry`; empty for others."""
+    return os.fsdecode(source) if is_path(source) else ""
+
+
 def is_picture(source: object) -> bool:
     """Whether something is, or names, one picture and not several."""
     one = (bytes, bytearray, memoryview, Image.Image)
@@ -44,7 +49,7 @@ def pixels_of(source: object, max_pixels: int) -> np.ndarray:
         UserError: It is none of these, or cannot be read; DecodeError where the bytes are to blame.
     """
     if is_path(source):
-        return decode(read_file(Path(source), max_pixels), max_pixels=max_pixels)
+        return decode(read_file(Path(name_of(source)), max_pixels), max_pixels=max_pixels)
     if isinstance(source, (bytes, bytearray, memoryview)):
         return decode(bytes(source), max_pixels=max_pixels)
     if isinstance(source, Image.Image):

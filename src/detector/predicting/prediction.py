@@ -24,7 +24,8 @@ class Prediction:
         face: 1 for the largest face, 2 for the next; 0 where the whole picture was looked at.
         box: Of the face: left, top, width, height in pixels of the upright picture; None without.
         faces: An answer for each face where there are several; the picture's own answer is then
-            that of the face with the highest p_fake.
+            that of the face with the highest p_fake, among those that the gate did not refuse
+            where there are any.
         warnings: One sentence each.
         error: One line; empty where there is an answer.
         image: uint8 (S, S, 3) that the network saw; only where a heatmap was asked for.

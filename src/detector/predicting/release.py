@@ -36,9 +36,11 @@ def write_release(checkpoint_path: Path, folder: Path, licence: str) -> list[Pat
         The .safetensors and the .json, named after the run.
 
     Raises:
-        UserError: No licence is given, the checkpoint is none, or the folder cannot be written.
+        UserError: No licence is given, the checkpoint is none or diverged, or the folder cannot be
+            written.
     """
     import torch
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     if not licence or not licence.strip():
@@ -46,6 +48,7 @@ def write_release(checkpoint_path: Path, folder: Path, licence: str) -> list[Pat
     path = Path(checkpoint_path).expanduser().resolve()
     checkpoint = read_checkpoint(path)
     Card.read(checkpoint["detector"], str(path))
+    _check_finite(checkpoint["state_dict"], path)
     name, run = _name(path)
     tensors = {
         key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
@@ -72,10 +75,9 @@ def write_release(checkpoint_path: Path, folder: Path, licence: str) -> list[Pat
         temporary[1].write_text(json.dumps(about, indent=2, allow_nan=False) + "\n", "utf-8")
         for made, file in zip(temporary, files, strict=True):
             os.replace(made, file)
-    except OSError as error:
-        raise UserError(
-            f"{folder} cannot be written ({error.strerror or error}): choose another folder"
-        ) from error
+    except (OSError, SafetensorError) as error:  # the latter of a full disk, say
+        why = getattr(error, "strerror", None) or _line(error)
+        raise UserError(f"{folder} cannot be written ({why}): choose another folder") from error
     finally:
         for made in temporary:
             with contextlib.suppress(OSError):  # also where its folder is a file
@@ -105,7 +107,6 @@ def read_release(path: Path) -> dict:
             f"{path} holds other weights than {path.with_suffix('.json').name} tells of, or was"
             " damaged or cut short: get both files again"
         )
-    import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -113,9 +114,7 @@ def read_release(path: Path) -> dict:
         tensors = load_file(path)
     except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
         raise UserError(f"{path} is no safetensors file ({_line(error)}): get it again") from error
-    for key, value in tensors.items():
-        if value.is_floating_point() and not torch.isfinite(value).all():
-            raise UserError(f"{path}: {key} is not finite; such a network answers nothing")
+    _check_finite(tensors, path)
     return {"state_dict": tensors, "detector": about["detector"]}
 
 
@@ -172,7 +171,9 @@ def read_about(path: Path) -> dict:
 def _name(path: Path) -> tuple[str, Path | None]:
     """As in folder names: `<data>-<model>`; and the run folder, where the checkpoint is in one."""
     run = path.parent.parent
-    return (run.parent.name, run) if (run / "config.yaml").is_file() else (path.stem, None)
+    if not (run / "config.yaml").is_file():
+        return path.stem, None
+    return run.parent.name or run.name or path.stem, run  # a run may lie anywhere, also in /
 
 
 def _known(run: Path | None) -> dict:
@@ -181,8 +182,17 @@ def _known(run: Path | None) -> dict:
         return {"measured": None, "audit": None}
     from detector.run.card_facts import gather
 
-    facts = gather(run, run.parents[2])
+    above = [run, *run.parents]
+    facts = gather(run, above[min(3, len(above) - 1)])  # of runs/train/NAME/WHEN, runs
     return {"measured": _measured(facts.metrics), "audit": _audited(facts.audit)}
+
+
+def _check_finite(tensors: Mapping, path: Path) -> None:
+    import torch
+
+    for key, value in tensors.items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise UserError(f"{path}: {key} is not finite; such a network answers nothing")
 
 
 def _measured(metrics: Mapping) -> dict | None:

@@ -8,9 +8,9 @@ from omegaconf import DictConfig
 
 from detector.errors import UserError
 from detector.predicting.find import ONNX, find_weights, newest
-from detector.predicting.inputs import find_inputs, inputs_rule
+from detector.predicting.inputs import STDIN, find_inputs, inputs_rule
 from detector.predicting.prediction import Prediction
-from detector.predicting.shown import in_words, progress
+from detector.predicting.shown import in_words, progress, say
 from detector.predicting.table import Table, check_output
 from detector.predictor import Predictor
 from detector.rules import check, either, flag, mapping, nothing, one_of, text, whole
@@ -55,6 +55,7 @@ class Predicting:
         self.predictor = Predictor.load(path, _device(path, self.options.device))
         self.panels = None
         if self.options.heatmap:
+            _ = self.predictor.network  # an exported file has none, and may be where torch is not
             from detector.predicting.panels import Panels
 
             self.panels = Panels(self.options, runs, path, self.predictor)
@@ -68,26 +69,27 @@ class Predicting:
             table = None
             if self.output is not None:
                 named = self.predictor.score_name, self.predictor.part_names
-                table = stack.enter_context(Table(self.output, *named))
+                table = stack.enter_context(
+                    Table(self.output, *named, panels=self.panels is not None)
+                )
             try:
                 for answer in self._answers(move, table):
                     pictures += 1
                     failed += any(one.error for one in answer.faces or (answer,))
+                    names = self.panels.add(answer) if self.panels else []
                     if table is None:
                         _print(answer, self.predictor.score_name)
                     else:
-                        table.add(answer)
-                    if self.panels and not answer.error:
-                        self.panels.add(answer)
+                        table.add(answer, names)
             except KeyboardInterrupt:
                 _say_where(table, pictures)
                 raise
-        if not pictures:
-            raise UserError("no pictures came from the standard input: give one path a line")
+            if not pictures:  # within the table's context, so that it replaces no earlier answers
+                raise UserError(_none_came(self.cfg.inputs))
         if table is not None:
-            print(f"{pictures} pictures, {failed} of them failed: {self.output}")
+            say(f"{pictures} pictures, {failed} of them failed: {self.output}")
         if self.panels:
-            print(f"heatmaps: {self.panels.folder}")
+            say(f"heatmaps: {self.panels.folder}")
         return {
             "pictures": pictures,
             "failed": failed,
@@ -123,9 +125,18 @@ def _device(path: Path, wanted: str) -> str:
 
 def _print(answer: Prediction, score_name: str) -> None:
     for line in in_words(answer, score_name):
-        print(line, file=sys.stderr if answer.error else sys.stdout, flush=True)
+        if answer.error:
+            print(line, file=sys.stderr, flush=True)
+        else:
+            say(line)
+
+
+def _none_came(inputs: object) -> str:
+    if inputs in (STDIN, [STDIN]):
+        return "no pictures came from the standard input: give one path a line"
+    return f"inputs={inputs}: no picture is there: give a picture, or a folder with some"
 
 
 def _say_where(table: Table | None, pictures: int) -> None:
-    if table is not None:
+    if table is not None and pictures:
         print(f"the answers to {pictures} pictures are in {table.partial}", file=sys.stderr)

@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Callable
 
+from detector.errors import ReaderGone, UserError
 from detector.predicting.prediction import Prediction
 from detector.run.bars import choose_kind
 
@@ -24,6 +25,18 @@ def in_words(one: Prediction, score_name: str) -> list[str]:
     return [_printable(line) for line in lines]
 
 
+def say(line: str) -> None:
+    """A line on the standard output.
+
+    Raises:
+        ReaderGone: Nobody reads it any more.
+    """
+    try:
+        print(line, flush=True)
+    except BrokenPipeError as error:
+        raise ReaderGone from error
+
+
 def _printable(line: str) -> str:
     """In one line, whatever the names of files hold, and the terminal's encoding."""
     line = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in line)
@@ -35,15 +48,22 @@ def progress(kind: str) -> tuple[Callable[[int, int | None], None] | None, Calla
     """What is told of the progress, on standard error; and what ends it.
 
     Args:
-        kind: auto, rich, lines or none.
+        kind: auto, rich, lines or none; auto is lines where rich is not installed.
 
     Raises:
-        UserError: There is no such kind.
+        UserError: There is no such kind, or rich is asked for and not installed.
     """
-    kind = choose_kind(kind, sys.stderr)
-    if kind == "none":
+    chosen = choose_kind(kind, sys.stderr)
+    if chosen == "none":
         return None, lambda: None
-    return _bar() if kind == "rich" else (_lines(), lambda: None)
+    if chosen == "rich":
+        try:
+            return _bar()
+        except ImportError as error:
+            if kind == "rich":
+                told = "progress=rich needs rich: pip install rich, or choose progress=lines"
+                raise UserError(told) from error
+    return _lines(), lambda: None
 
 
 def _bar() -> tuple[Callable, Callable]:
@@ -56,7 +76,8 @@ def _bar() -> tuple[Callable, Callable]:
 
     def move(done: int, total: int | None) -> None:
         shown.start()
-        shown.update(task, completed=done, total=total)
+        shown.tasks[0].total = total  # `update` takes None for a total that stays what it was
+        shown.update(task, completed=done)
 
     return move, shown.stop
 

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from detector.data.tree import SUFFIXES
-from detector.errors import UserError
 from detector.predicting.pixels import is_path
 
 # Beyond what sets are made of: what `decode` reads too, and HEIC, of which it says what to do.
@@ -13,10 +12,10 @@ PICTURES = SUFFIXES | {".avif", ".ppm", ".pgm", ".apng", ".mpo", ".heic", ".heif
 
 
 class Unread:
-    """Stands in a stream for a folder that could not be looked into.
+    """Stands in a stream for a folder, or a picture, that could not be looked into.
 
     Args:
-        path: The folder.
+        path: The folder; empty for a picture without one.
         error: One line.
     """
 
@@ -27,6 +26,8 @@ class Unread:
 class Sources:
     """Pictures from a list or any iterable; folders in it stand for all pictures below them.
 
+    A folder that lies in another one of the list, or comes twice, is walked once.
+
     Args:
         given: Read as it is needed.
     """
@@ -36,10 +37,11 @@ class Sources:
         self.total: int | None = len(given) if hasattr(given, "__len__") else None
 
     def __iter__(self) -> Iterator[object]:
+        seen: set[tuple[int, int]] = set()
         for one in self._given:
             if is_path(one) and is_folder(one):
                 self.total = None  # how many lie below it is known when it has been walked
-                yield from walk(one)
+                yield from walk(one, seen)
             else:
                 yield one
 
@@ -47,12 +49,14 @@ class Sources:
 def is_folder(path: str | os.PathLike) -> bool:
     """Whether a path names a folder; no for what cannot be a path."""
     try:
-        return Path(path).expanduser().is_dir()
+        return Path(os.fsdecode(path)).expanduser().is_dir()
     except (OSError, RuntimeError, ValueError):  # whoever reads it says what is wrong
         return False
 
 
-def walk(top: str | os.PathLike) -> Iterator[str | Unread]:
+def walk(
+    top: str | os.PathLike, seen: set[tuple[int, int]] | None = None
+) -> Iterator[str | Unread]:
     """Paths of all pictures below a folder, by their suffix: its own by name, then by subfolder.
 
     One folder's names are in memory at a time. Hidden entries and macOS' `__MACOSX` are left out.
@@ -62,17 +66,19 @@ def walk(top: str | os.PathLike) -> Iterator[str | Unread]:
 
     Args:
         top: The folder; `~` is expanded.
+        seen: Folders that were walked, by device and inode, which are left out; more are added.
 
     Yields:
         Paths that begin as `top` does; for a folder that cannot be read an `Unread`.
     """
-    top = Path(top).expanduser()
-    seen = {_identity(parent) for parent in Path(os.path.realpath(top)).parents}
+    top = Path(os.fsdecode(top)).expanduser()
+    seen = set() if seen is None else seen
+    above = {_identity(parent) for parent in Path(os.path.realpath(top)).parents}
     waiting = [os.fspath(top)]
     while waiting:
         folder = waiting.pop()
         try:
-            if (own := _identity(folder)) in seen:
+            if (own := _identity(folder)) in seen or own in above:
                 continue
             seen.add(own)
             files, below = _listed(folder)
@@ -101,13 +107,3 @@ def _listed(folder: str) -> tuple[list[str], list[str]]:
 def _identity(folder: str | os.PathLike) -> tuple[int, int]:
     found = os.stat(folder)
     return found.st_dev, found.st_ino
-
-
-def check_some(top: str) -> None:
-    """Refuse a folder without any picture, as soon as that is known.
-
-    Raises:
-        UserError: There is none below it.
-    """
-    if next(walk(top), None) is None:
-        raise UserError(f"{top} holds no picture: give a picture, or a folder with some")

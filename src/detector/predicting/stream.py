@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from detector.data.ahead import in_order
 from detector.predicting.answer import answer_all
-from detector.predicting.look import Looked, look_or_tell
+from detector.predicting.look import Looked, hold, look_or_tell, weigh
 from detector.predicting.prediction import Prediction
 from detector.predicting.sources import Sources
 
@@ -32,7 +32,8 @@ def stream(
     done = 0
     try:
         look = _Look(predictor, regions)
-        for batch in _batches(in_order(pool, look, sources), batch_size):
+        held = (hold(source, predictor.preprocess.max_pixels) for source in sources)
+        for batch in _batches(in_order(pool, look, held, weigh), batch_size):
             for answer in answer_all(predictor, batch, explainer, batch_size):
                 done += 1
                 yield answer

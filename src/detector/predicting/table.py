@@ -6,6 +6,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from types import TracebackType
 
@@ -19,29 +20,36 @@ PART = ".part"  # added to the name of a file that is not complete
 class Table:
     """A context: within it `add` writes; at its end without an error the file gets its name.
 
-    An interrupted job leaves what it had under the name with `.part` added.
+    An interrupted job leaves what it had under the name with `.part` added; nothing, if it had
+    answered nothing.
 
     Args:
         path: Ends in .csv or .jsonl; what lies there is replaced at the end.
         score_name: `p_fake`, for faces.
         part_names: Of a network with a part head, a column each.
+        panels: Whether rows name the files of their heatmaps, in a column `panel`.
 
     Raises:
-        UserError: The suffix is another, or the file cannot be written.
+        UserError: The suffix is another, or the file cannot be written, or there is a `.part` of
+            another job.
     """
 
-    def __init__(self, path: Path, score_name: str, part_names: Sequence[str] = ()) -> None:
+    def __init__(
+        self, path: Path, score_name: str, part_names: Sequence[str] = (), *, panels: bool = False
+    ) -> None:
         check_output(path)
         self.path, self.partial = path, path.with_name(path.name + PART)
-        self._score_name, self._part_names = score_name, part_names
+        self._score_name, self._part_names, self._panels = score_name, part_names, panels
         self.rows = 0
 
     def __enter__(self) -> "Table":
         try:
             # A name that is no UTF-8 comes with its bytes escaped, so that all can read the file.
             self._file = open(
-                self.partial, "w", newline="", encoding="utf-8", errors="backslashreplace"
+                self.partial, "x", newline="", encoding="utf-8", errors="backslashreplace"
             )
+        except FileExistsError:  # since it was looked for: of a job that began just now
+            raise _unfinished(self.path) from None
         except OSError as error:
             raise _unwritable(self.path, error) from error
         if self.path.suffix.lower() == ".csv":
@@ -55,6 +63,9 @@ class Table:
         if kind is not None:
             with contextlib.suppress(OSError):  # the disk is full, which is what is being told
                 self._file.close()
+            if not self.rows:
+                with contextlib.suppress(OSError):
+                    self.partial.unlink()
             return
         self._guarded(self._file.close)
         try:
@@ -62,14 +73,18 @@ class Table:
         except OSError as fault:
             raise _unwritable(self.path, fault) from fault
 
-    def add(self, answer: Prediction) -> None:
+    def add(self, answer: Prediction, panels: Sequence[str] = ()) -> None:
         """Writes a picture's row, or one for each of its faces.
+
+        Args:
+            answer: To the picture.
+            panels: The file of each row's heatmap; none or an empty name where there is none.
 
         Raises:
             UserError: The disk is full, or the like; says where the rest is.
         """
-        for one in answer.faces or (answer,):
-            self._guarded(self._line, one)
+        for one, panel in zip_longest(answer.faces or (answer,), panels, fillvalue=""):
+            self._guarded(self._line, one, panel)
             self.rows += 1
 
     def flush(self) -> None:
@@ -87,17 +102,20 @@ class Table:
 
     def _columns(self) -> list[str]:
         first = ["path", self._score_name, "verdict", "error", "reason", "face", "box", "warnings"]
-        return [*first, "threshold", "unlikeness", *(f"p_{name}" for name in self._part_names)]
+        parts = [f"p_{name}" for name in self._part_names]
+        return [*first, "threshold", "unlikeness", *parts, *(["panel"] if self._panels else [])]
 
-    def _line(self, one: Prediction) -> None:
+    def _line(self, one: Prediction, panel: str) -> None:
         if self.path.suffix.lower() == ".jsonl":
-            self._file.write(json.dumps(as_plain(one, self._score_name), allow_nan=False) + "\n")
+            plain = as_plain(one, self._score_name) | ({"panel": panel} if self._panels else {})
+            self._file.write(json.dumps(plain, allow_nan=False) + "\n")
             return
         box = "" if one.box is None else " ".join(f"{value:.1f}" for value in one.box)
         parts = [_shown((one.parts or {}).get(name)) for name in self._part_names]
         self._writer.writerow([
             one.path, _shown(one.p_fake), one.verdict, one.error, one.reason, one.face or "", box,
             " | ".join(one.warnings), _shown(one.threshold), _shown(one.unlikeness), *parts,
+            *([panel] if self._panels else []),
         ])  # fmt: skip
 
 
@@ -120,7 +138,8 @@ def check_output(path: Path) -> None:
     """Refuse a file that cannot be written, before any work.
 
     Raises:
-        UserError: Its suffix is unknown, its folder is not there, or it is a folder itself.
+        UserError: Its suffix is unknown, its folder is not there, or it is a folder itself; or a
+            job that was interrupted, or still runs, has its `.part` there.
     """
     if path.suffix.lower() not in SUFFIXES:
         raise UserError(f"output={path}: give a name that ends in {' or '.join(SUFFIXES)}")
@@ -132,6 +151,16 @@ def check_output(path: Path) -> None:
         )
     if not os.access(path.parent, os.W_OK):
         raise UserError(f"output={path}: {path.parent} cannot be written: choose another folder")
+    if os.path.lexists(path.with_name(path.name + PART)):
+        raise _unfinished(path)
+
+
+def _unfinished(path: Path) -> UserError:
+    part = path.with_name(path.name + PART)
+    return UserError(
+        f"output={path}: {part} has answers of a job that was interrupted, or still runs: move or"
+        " delete it, or choose another output"
+    )
 
 
 def _unwritable(path: Path, error: OSError) -> UserError:
