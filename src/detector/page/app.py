@@ -22,6 +22,15 @@ READY_JS = """() => {
   answers.setAttribute('role', 'region');
   answers.setAttribute('aria-label', 'Answers');
   answers.setAttribute('aria-live', 'polite');
+  // With one name arrow keys go from one to the next; Gradio gives each its own, again and again.
+  const network = document.querySelector('#network');
+  const join = () => network.querySelectorAll('input:not([name=network])').forEach(
+    one => { one.name = 'network'; });
+  if (network) {
+    join();
+    new MutationObserver(join).observe(
+      network, {subtree: true, childList: true, attributeFilter: ['name']});
+  }
   document.documentElement.lang = 'en';
 }"""
 
@@ -82,12 +91,13 @@ class Page:
 
         with gr.Blocks(title="Real or fake face?", analytics_enabled=False) as page:
             gr.HTML(self._head(), padding=False)
-            network = gr.Dropdown(
+            # Inputs that the browser has itself: Gradio's Dropdown takes keys a moment late, and
+            # Enter followed at once by Tab would lose the choice.
+            network = gr.Radio(
                 [(one.label, one.key) for one in self.networks.all.values()],
                 value=self.networks.first.key if self.networks.first else None,
                 label="Network",
                 visible=bool(self.networks.all),
-                filterable=False,
                 elem_id="network",
             )
             upload = gr.File(
