@@ -4,6 +4,7 @@ Without Chromium these are skipped; `.ci/run` installs it where it can.
 """
 
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -49,7 +50,7 @@ def visit(browser):
         page.set_default_timeout(PATIENCE)
         page.goto(server.address)
         page.wait_for_selector("#upload input[type=file]", state="attached")
-        page.wait_for_selector("#answers[aria-live=polite]", state="attached")
+        page.wait_for_selector("#status[role=status]", state="attached")
         return page
 
     yield opened
@@ -99,6 +100,10 @@ def test_from_upload_to_verdict(served, visit, width):
     for says in ("cannot know", "Eyes and pupils", "Teeth", "Hair", "Earrings", "text"):
         assert says in whole
     assert fits(page)
+    # A screen reader is told the name and the verdict, and not all of it.
+    headline = answers.locator(".headline").inner_text()
+    assert page.locator("#status").text_content() == f"photo.jpg: {headline}"
+    assert page.locator("#answers[aria-live]").count() == 0
     # Nothing of it is kept, and the next one can be dropped.
     assert len(served.serving.api.uploads) == 0 and served.serving.api.uploads.budget.held == 0
     drop(page, ("next.jpg", packed(face(2))))
@@ -124,12 +129,28 @@ def test_several_files_have_an_answer_each_bad_ones_too(served, visit):
     assert fits(page)
 
 
+def test_a_later_drop_takes_over_from_one_that_is_being_answered(served, visit):
+    page = visit(served)
+    drop(page, *[(f"first-{at}.jpg", packed(face(at))) for at in range(8)])
+    page.wait_for_selector("#answers .waiting")
+    drop(page, ("next.jpg", packed(face(1))))
+    names = "[...document.querySelectorAll('#answers h2')].map(e => e.innerText).join()"
+    page.wait_for_function(f"{names} === 'next.jpg'")
+    api, end = served.serving.api, time.monotonic() + 60
+    while (api.desk.busy or api.uploads.budget.held) and time.monotonic() < end:
+        page.wait_for_timeout(100)
+    page.wait_for_timeout(300)
+    assert page.evaluate(names) == "next.jpg" and not page.locator("#answers .waiting").count()
+    assert api.desk.busy == len(api.uploads) == api.uploads.budget.held == 0
+
+
 def test_a_file_that_is_too_large_is_said_to_be(served, visit):
     page = visit(served)
-    for size in (3_000_000, 20_000_000):  # one file, and all of the upload
-        drop(page, (f"{size}.jpg", bytes(size)))
+    # One file; and all of the upload, of which nobody has read the names.
+    for size, name in ((3_000_000, "large.jpg"), (20_000_000, "This upload")):
+        drop(page, ("large.jpg", bytes(size)))
         page.wait_for_function(
-            "name => document.querySelector('#answers h2')?.innerText === name", arg=f"{size}.jpg"
+            "name => document.querySelector('#answers h2')?.innerText === name", arg=name
         )
         assert "limit of 2 MB" in page.locator("#answers").inner_text()
     drop(page, ("photo.jpg", packed(face(1))))
