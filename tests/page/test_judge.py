@@ -15,9 +15,9 @@ from detector.page.drawing import bar, page_of, score_words
 from detector.page.heat import heat_over
 from detector.page.judge import Options, judge, plain
 from detector.page.networks import Networks, find_networks
-from detector.page.seen import seen
+from detector.page.seen import seen, withheld
 from detector.predicting.prediction import UNLIKE
-from detector.predictor import Predictor
+from detector.predictor import Prediction, Predictor
 from tests.page.conftest import PREPROCESS, face, packed, write_run
 
 OPTIONS = Options(max_pixels=10**6, max_faces=4, heatmap="gradcam")
@@ -132,7 +132,6 @@ def beside(side=420, shape=(500, 1600), at=(10, 40)):
         ("squash", beside(), None),
         ("pad", beside(), "of what this network sees"),
         ("crop", beside(120, (900, 900), (400, 400)), "of what this network sees"),
-        ("crop", beside(48, (120, 120), (30, 30)), "pixels wide"),
     ],
 )
 def test_of_a_face_that_the_network_does_not_see_there_is_no_verdict(tmp_path, fit, picture, says):
@@ -147,6 +146,15 @@ def test_of_a_face_that_the_network_does_not_see_there_is_no_verdict(tmp_path, f
         assert answer.said.kind == "none" and says in answer.said.support[0]
         assert "p_fake" not in json.dumps(plain(judgement))
         assert "p_fake" not in page_of(judgement)
+
+
+@pytest.mark.parametrize(
+    "side, size, says", [(24, 224, "pixels across"), (40, 224, None), (24, 64, None)]
+)
+def test_a_tiny_face_is_not_judged_even_where_it_is_cut_out(side, size, says):
+    one = Prediction(p_fake=0.9, verdict="fake", box=(5.0, 5.0, side, 1.3 * side), face=1)
+    said = withheld(one, (), (100, 100), replace(PREPROCESS, size=size))
+    assert said is None if says is None else says in said.support[0]
 
 
 @given(

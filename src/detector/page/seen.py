@@ -9,8 +9,8 @@ from detector.page.words import Said
 from detector.predictor import Prediction
 
 INSIDE = 0.8  # of the face's box, as far as the picture has it
-SHARE = 0.2  # of the side of the network's input: sets of faces have two to four times as much
-PIXELS = 32  # of the picture itself, of the shorter side; of less a network sees what scaling made
+SHARE = 0.2  # of the side of the network's input; in sets of faces they take up far more
+PIXELS = 32  # of the picture itself, or SHARE of a small input: of less it sees what scaling made
 Box = tuple[float, float, float, float]
 
 
@@ -36,9 +36,10 @@ def withheld(
             " one face at a time, or choose a network that was trained with data.crop=face."
         )
     box = faces[0].box if one.box is None else one.box
-    if min(box[2:]) < PIXELS:
+    across, least = min(box[2:]), min(PIXELS, SHARE * preprocess.size)
+    if across < least:
         return words.no_verdict(
-            f"The face is {min(box[2:]):.0f} pixels wide. Below {PIXELS} there is too little to"
+            f"The face is {across:.0f} pixels across. Below {least:.0f} there is too little to"
             " judge: take a larger copy of the picture."
         )
     if one.box is not None:  # the network has seen this face and little else
