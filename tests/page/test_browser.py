@@ -3,7 +3,9 @@
 Without Chromium these are skipped; `.ci/run` installs it where it can.
 """
 
+import asyncio
 import shutil
+import threading
 import time
 
 import numpy as np
@@ -129,14 +131,23 @@ def test_several_files_have_an_answer_each_bad_ones_too(served, visit):
     assert fits(page)
 
 
-def test_a_later_drop_takes_over_from_one_that_is_being_answered(served, visit):
-    page = visit(served)
-    drop(page, *[(f"first-{at}.jpg", packed(face(at))) for at in range(8)])
+def test_a_later_drop_takes_over_from_one_that_is_being_answered(served, visit, monkeypatch):
+    page, api, goes_on = visit(served), served.serving.api, threading.Event()
+    own = api.judged
+
+    async def judged(data, name, *rest, **more):
+        while name.startswith("first") and not goes_on.is_set():
+            await asyncio.sleep(0.02)
+        return await own(data, name, *rest, **more)
+
+    monkeypatch.setattr(api, "judged", judged)
+    drop(page, *[(f"first-{at}.jpg", packed(face(at))) for at in range(3)])
     page.wait_for_selector("#answers .waiting")
     drop(page, ("next.jpg", packed(face(1))))
     names = "[...document.querySelectorAll('#answers h2')].map(e => e.innerText).join()"
     page.wait_for_function(f"{names} === 'next.jpg'")
-    api, end = served.serving.api, time.monotonic() + 60
+    goes_on.set()
+    end = time.monotonic() + 60
     while (api.desk.busy or api.uploads.budget.held) and time.monotonic() < end:
         page.wait_for_timeout(100)
     page.wait_for_timeout(300)
