@@ -66,10 +66,11 @@ class Batches(Dataset):
             drawn = [self.augment.draw(epoch, row) for epoch, row in keys]
             flipped = [mirror for _, mirror in drawn]
 
-            def fill(at: int) -> None:
-                self.augment.change(self.pixels[rows[at]], drawn[at][0], batch[at])
+            def fill(part: int) -> None:
+                for at in range(part, len(keys), self.threads):
+                    self.augment.change(self.pixels[rows[at]], drawn[at][0], batch[at])
 
-            for _ in self._threads().map(fill, range(len(keys))):
+            for _ in self._threads().map(fill, range(self.threads)):
                 pass  # an error of one is raised here
         images = torch.from_numpy(batch).permute(0, 3, 1, 2)
         found = images, torch.from_numpy(self.labels[rows].astype(np.int64)), torch.tensor(rows)

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from detector.data.transforms import GREY, Augment
+from detector.data.blends import GREY
+from detector.data.transforms import Augment
 from detector.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -105,7 +106,7 @@ def _draw_jitter(transform: v2.Transform, shape: Tensor) -> list[float]:
 
 
 def _jitter(images: Tensor, numbers: Tensor) -> Tensor:
-    """Three blends in an order of each image's own, as `transforms.blends` puts them together."""
+    """Three blends in an order of each image's own, as `blends` puts them together."""
     means = images.int().sum((-2, -1)).float() / images[0, 0].numel()
     grey = torch.tensor(GREY, device=images.device)
     map_ = torch.eye(3, 4, device=images.device).repeat(len(images), 1, 1)

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
+from detector.compiled import available
+from detector.data.blends import blends
 from detector.errors import UserError
 
 
@@ -68,6 +70,10 @@ class _Affine(v2.Transform):
 class _Crop(v2.RandomResizedCrop):
     """torchvision's, to the bit, without the third of the time that it takes to get there."""
 
+    def __init__(self, *args: object, **settings: object) -> None:
+        super().__init__(*args, **settings)
+        self._log_ratio = self._log_ratio.tolist()  # one-element tensors take a third of a draw
+
     def transform(self, inpt: Tensor, params: dict) -> Tensor:
         top, left = params["top"], params["left"]
         cut = inpt[:, top : top + params["height"], left : left + params["width"]]
@@ -83,9 +89,6 @@ def _crop(size: int, *, scale: float) -> v2.Transform:
     return _Crop(size, scale=(scale, 1.0), ratio=(0.9, 1.1), antialias=True)
 
 
-GREY = (0.2989, 0.587, 0.114)  # of red, green and blue, as torchvision has them
-
-
 class _Jitter(v2.ColorJitter):
     """torchvision's, rounded once and in a fifth of the time (`benchmarks/jitter.py`).
 
@@ -95,34 +98,16 @@ class _Jitter(v2.ColorJitter):
     """
 
     def transform(self, inpt: Tensor, params: dict) -> Tensor:
-        factors = [params[f"{name}_factor"] for name in ("brightness", "contrast", "saturation")]
-        order = [step for step in params["fn_idx"].tolist() if step < len(factors)]
-        steps = [(step, factors[step]) for step in order if factors[step] is not None]
         picture = interleaved(inpt)
-        changed = cv2.transform(picture, blends(steps, cv2.mean(picture)[:3]))
+        changed = cv2.transform(picture, blends(jitter_steps(params), cv2.mean(picture)[:3]))
         return torch.from_numpy(changed).permute(2, 0, 1)
 
 
-def blends(steps: Sequence[tuple[int, float]], mean: Sequence[float]) -> np.ndarray:
-    """Steps of colour jitter as one map, without limits in between.
-
-    Args:
-        steps: Kind and factor f of each: f of the picture, and 1 - f of black (kind 0), of its
-            mean grey (1), of its greys (2).
-        mean: Of the picture's red, green and blue.
-
-    Returns:
-        float64 (3, 4), from (red, green, blue, 1) to red, green and blue.
-    """
-    grey, map_ = np.array(GREY), np.eye(3, 4)
-    for kind, factor in steps:
-        other = np.zeros((1, 4))
-        if kind == 1:
-            other[0, 3] = grey @ (map_ @ [*mean, 1.0])
-        elif kind == 2:
-            other[0] = grey @ map_
-        map_ = factor * map_ + (1.0 - factor) * other
-    return map_
+def jitter_steps(params: Mapping) -> list[tuple[int, float]]:
+    """What torchvision drew, as `blends` takes it; hue is left out."""
+    factors = [params[f"{name}_factor"] for name in ("brightness", "contrast", "saturation")]
+    order = [kind for kind in params["fn_idx"].tolist() if kind < len(factors)]
+    return [(kind, factors[kind]) for kind in order if factors[kind] is not None]
 
 
 def interleaved(image: Tensor) -> np.ndarray:
@@ -186,6 +171,7 @@ _STEPS = {
 
 # Steps whose random numbers do not depend on the picture: they can be drawn before it is changed.
 AHEAD = ("flip", "affine", "crop", "jitter")
+IN_A_LOOP = ("flip", "crop", "jitter")  # steps that `kernels.change` does together, in this order
 Drawn = list[tuple[v2.Transform, dict]]
 
 
@@ -205,6 +191,8 @@ class Augment:
         self.seed, self.size = seed, size
         self.names = [str(step.get("step")) for step in steps]
         self.transforms = [self._build(dict(step), size) for step in steps]
+        known = [name for name in IN_A_LOOP if name in self.names]
+        self.in_a_loop = bool(known) and known == self.names and available()
         for transform, step in zip(self.transforms, steps, strict=True):
             self._try(transform, step, size)
 
@@ -247,6 +235,11 @@ class Augment:
         """The augmented image, and whether it is a mirror image."""
         if not self.transforms:
             return image, False
+        if self.in_a_loop:
+            steps, mirrored = self.draw(epoch, row)
+            into = np.empty((self.size, self.size, 3), np.uint8)
+            self.change(interleaved(image), steps, into)
+            return torch.from_numpy(into).permute(2, 0, 1), mirrored
         mirrored = False
         with self.random_numbers(epoch, row):
             for transform in self.transforms:
@@ -272,8 +265,7 @@ class Augment:
                 found.append((transform, transform.make_params([shape])))
         return found, mirrored
 
-    @staticmethod
-    def change(picture: np.ndarray, steps: Drawn, into: np.ndarray) -> None:
+    def change(self, picture: np.ndarray, steps: Drawn, into: np.ndarray) -> None:
         """Apply what was drawn; several threads may.
 
         Args:
@@ -281,6 +273,9 @@ class Augment:
             steps: As `draw` gives them.
             into: uint8 (S, S, 3), contiguous, gets the result.
         """
+        if self.in_a_loop:
+            _change_in_a_loop(picture, steps, into)
+            return
         image = torch.from_numpy(picture).permute(2, 0, 1)
         for transform, params in steps:
             image = transform.transform(image, params)
@@ -298,3 +293,19 @@ class Augment:
             yield
         finally:
             torch.set_rng_state(state)
+
+
+def _change_in_a_loop(picture: np.ndarray, steps: Drawn, into: np.ndarray) -> None:
+    from detector.data.kernels import change  # Numba, which takes half a second
+
+    mirrored, box, jitter = False, (0, 0, *picture.shape[:2]), []
+    for transform, params in steps:
+        if isinstance(transform, _Flip):
+            mirrored = True
+        elif isinstance(transform, _Crop):
+            box = tuple(params[name] for name in ("top", "left", "height", "width"))
+        else:
+            jitter = jitter_steps(params)
+    kinds = np.array([kind for kind, _ in jitter], np.int64)
+    factors = np.array([factor for _, factor in jitter], np.float64)
+    change(np.asarray(picture), mirrored, *box, kinds, factors, into)

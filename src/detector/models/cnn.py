@@ -13,6 +13,9 @@ import itertools
 import torch
 from torch import Tensor, nn
 
+from detector.models.dropout import Dropout
+from detector.models.fused import FusedSequential
+
 
 class SmallCNN(nn.Module):
     """Convolutions, then dense layers: what the small networks have in common.
@@ -64,11 +67,11 @@ class CNN2(SmallCNN):
                 nn.Conv2d(inputs, outputs, 3, padding=1),
                 nn.MaxPool2d(2),
                 nn.ReLU(inplace=True),
-                nn.Dropout(conv_dropout),
+                Dropout(conv_dropout),
             ]
 
         super().__init__(
-            nn.Sequential(*block(3, 32), *block(32, 64)),
+            FusedSequential(*block(3, 32), *block(32, 64)),
             size,
             lambda length: nn.Sequential(
                 nn.Linear(length, 128),
@@ -87,7 +90,7 @@ def _normed_block(inputs: int, outputs: int, dropout: float) -> nn.Sequential:
         nn.MaxPool2d(2, ceil_mode=True),  # rounded down it would lose the last row and column
         nn.ReLU(inplace=True),
     ]
-    return nn.Sequential(*layers, *([nn.Dropout2d(dropout)] if dropout else []))
+    return FusedSequential(*layers, *([nn.Dropout2d(dropout)] if dropout else []))
 
 
 class CNN3(SmallCNN):

@@ -1,0 +1,241 @@
+"""Batch norm, max-pool, ReLU and dropout in two walks through memory instead of ten.
+
+On a CPU these layers cost more than the convolutions between them: PyTorch walks through the maps
+for each of them, several times for a batch norm, and writes places of 8 bytes for maxima of 2. Here
+one loop adds up the batch's moments and one does all the rest, and the same backward
+(`detector.models.kernels`; benchmarks/NOTES.md has the figures). It is the same function: the
+arithmetic is float32, rounded once where the layers round after each step.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from detector.compiled import available
+from detector.models.dropout import Dropout, drawn
+
+BITS = {torch.bfloat16: torch.uint16, torch.float32: torch.float32}
+
+
+class Run(NamedTuple):
+    """Layers that stand in a row; `norm` and `drop` may be missing."""
+
+    norm: nn.BatchNorm2d | None
+    pool: nn.MaxPool2d
+    drop: nn.Dropout | nn.Dropout2d | None
+    length: int
+
+
+class FusedSequential(nn.Sequential):
+    """`nn.Sequential` that trains [batch norm,] max-pool, ReLU[, dropout] in a row as one layer.
+
+    Where it cannot (other devices, layouts and settings of layers, evaluation, layers with hooks,
+    Numba missing) it calls them one by one.
+    """
+
+    def forward(self, values: Tensor) -> Tensor:
+        """What the layers make of (N, C, H, W), one after the other."""
+        layers, at = list(self), 0
+        while at < len(layers):
+            run = find_run(layers[at:])
+            if run is not None and fits(values, run, layers[at : at + run.length]):
+                values = run_fused(values, run)
+                at += run.length
+            else:
+                values = layers[at](values)
+                at += 1
+        return values
+
+
+def find_run(layers: Sequence[nn.Module]) -> Run | None:
+    """The run that begins with the first of these layers."""
+    rest = list(layers[:4])
+    norm = rest.pop(0) if rest and type(rest[0]) is nn.BatchNorm2d else None
+    if len(rest) < 2 or type(rest[0]) is not nn.MaxPool2d or type(rest[1]) is not nn.ReLU:
+        return None
+    drop = rest[2] if len(rest) > 2 and type(rest[2]) in (Dropout, nn.Dropout2d) else None
+    return Run(norm, rest[0], drop, (norm is not None) + 2 + (drop is not None))
+
+
+def fits(values: Tensor, run: Run, layers: Sequence[nn.Module]) -> bool:
+    """Whether the loops here do what the layers would."""
+    if values.device.type != "cpu" or values.dtype not in BITS or values.dim() != 4:
+        return False
+    if not all(layer.training for layer in layers) or torch.compiler.is_compiling():
+        return False
+    if any(hooks for layer in layers for hooks in _hooks(layer)) or not available():
+        return False
+    n, _, height, width = values.shape
+    norm, pool, drop = run.norm, run.pool, run.drop
+    settings = (pool.kernel_size, pool.stride, pool.padding, pool.dilation, pool.return_indices)
+    return (
+        settings == (2, 2, 0, 1, False)
+        and (pool.ceil_mode or height % 2 == width % 2 == 0)
+        and n * height * width > 1
+        and values.numel() > 0
+        and values.is_contiguous(memory_format=torch.channels_last)
+        and (drop is None or 0 <= drop.p < 1)
+        and (norm is None or _plain(norm))
+    )
+
+
+def _plain(norm: nn.BatchNorm2d) -> bool:
+    own = norm.weight, norm.bias, norm.running_mean, norm.running_var
+    return norm.momentum is not None and all(
+        one is not None and one.dtype == torch.float32 for one in own
+    )
+
+
+def _hooks(layer: nn.Module) -> tuple:
+    return (
+        layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks,
+        layer._backward_pre_hooks,
+    )  # fmt: skip
+
+
+def run_fused(values: Tensor, run: Run) -> Tensor:
+    """One run of layers, as `fits` allows it.
+
+    Args:
+        values: float32 or bfloat16 (N, C, H, W), channels last in memory.
+        run: The layers; a batch norm's running statistics go on as its own do.
+
+    Returns:
+        (N, C, H/2, W/2), rounded up, as `values` is.
+    """
+    n, channels, height, width = values.shape
+    shape = n, -(-height // 2), -(-width // 2), channels
+    factor, words, least = np.ones((n, channels), np.float32), None, 0
+    if isinstance(run.drop, nn.Dropout2d):
+        kept = torch.empty((n, channels, 1, 1), dtype=values.dtype).bernoulli_(1 - run.drop.p)
+        factor = kept.view(n, channels).float().div_(1 - run.drop.p).numpy()
+    elif run.drop is not None and run.drop.p:
+        words, least = drawn(int(np.prod(shape)), run.drop.p)
+        words, factor = words.reshape(shape), factor / np.float32(1 - run.drop.p)
+    if run.norm is None:
+        return _Pooled.apply(values, factor, words, least)
+    return _Normed.apply(values, run.norm.weight, run.norm.bias, run.norm, factor, words, least)
+
+
+class _Pooled(torch.autograd.Function):
+    """Max-pool, ReLU, dropout; keeps a byte for each output, and nothing of the input."""
+
+    @staticmethod
+    def forward(ctx, values: Tensor, factor: np.ndarray, words, least: int) -> Tensor:
+        channels = values.shape[1]
+        one, zero = np.ones(channels, np.float32), np.zeros(channels, np.float32)
+        y, place = _outputs(values)
+        _shared("pool", len(values), _array(values), one, zero, factor, words, least,
+                out=(_array(y), _array(place), None))  # fmt: skip
+        ctx.save_for_backward(place)
+        ctx.shape, ctx.factor = values.shape, factor
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, dy: Tensor) -> tuple:
+        (place,) = ctx.saved_tensors
+        dx = _empty(ctx.shape, dy.dtype)
+        _shared("spread", len(dx), None, ctx.factor, None, None, _array(_last(dy)), _array(place),
+                out=(_array(dx),))  # fmt: skip
+        return dx, None, None, None
+
+
+class _Normed(torch.autograd.Function):
+    """Batch norm over the batch (Ioffe and Szegedy 2015), max-pool, ReLU, dropout."""
+
+    @staticmethod
+    def forward(ctx, values: Tensor, weight: Tensor, bias: Tensor, norm, factor, words, least):
+        x, n, channels = _array(values), len(values), values.shape[1]
+        count = values.numel() // channels
+        shift = values[0, :, 0, 0].float().numpy()  # else small spreads drown in large means
+        sums = np.zeros((n, 2, channels))
+        _shared("moments", n, x, shift, out=(sums,))
+        first, second = sums.sum(0) / count
+        mean, variance = first + shift, np.maximum(second - first**2, 0)
+        _remember(norm, mean, variance * count / (count - 1))
+        inverse = 1 / np.sqrt(variance + norm.eps)
+        a = weight.detach().double().numpy() * inverse
+        b = bias.detach().double().numpy() - mean * a
+        y, place = _outputs(values)
+        winner = torch.empty_like(y)
+        _shared("pool", n, x, a.astype(np.float32), b.astype(np.float32), factor, words, least,
+                out=(_array(y), _array(place), _array(winner)))  # fmt: skip
+        ctx.save_for_backward(values, place, winner)
+        ctx.factor, ctx.a, ctx.mean, ctx.inverse, ctx.count = factor, a, mean, inverse, count
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, dy: Tensor) -> tuple:
+        values, place, winner = ctx.saved_tensors
+        n, channels = values.shape[:2]
+        dy, a, mean, inverse = _last(dy), ctx.a, ctx.mean, ctx.inverse
+        sums = np.zeros((n, 2, channels))
+        _shared("gradient_sums", n, _array(winner), mean.astype(np.float32), _array(dy),
+                _array(place), out=(sums,))  # fmt: skip
+        of_bias, product = (sums * ctx.factor[:, None]).sum(0)
+        slope = a * inverse**2 * product / ctx.count
+        constant = a * of_bias / ctx.count - slope * mean
+        dx = torch.empty_like(values)
+        _shared("spread", n, _array(values), ctx.factor * a.astype(np.float32),
+                constant.astype(np.float32), slope.astype(np.float32), _array(dy), _array(place),
+                out=(_array(dx),))  # fmt: skip
+        of_weight = torch.from_numpy((product * inverse).astype(np.float32))
+        of_bias = torch.from_numpy(of_bias.astype(np.float32))
+        return dx, of_weight, of_bias, None, None, None, None
+
+
+def _remember(norm: nn.BatchNorm2d, mean: np.ndarray, unbiased: np.ndarray) -> None:
+    with torch.no_grad():
+        norm.num_batches_tracked.add_(1)
+        for kept, new in ((norm.running_mean, mean), (norm.running_var, unbiased)):
+            kept.lerp_(torch.from_numpy(new.astype(np.float32)), norm.momentum)
+
+
+def _outputs(values: Tensor) -> tuple[Tensor, Tensor]:
+    n, channels, height, width = values.shape
+    shape = n, channels, -(-height // 2), -(-width // 2)
+    return _empty(shape, values.dtype), _empty(shape, torch.uint8)
+
+
+def _empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    return torch.empty(tuple(shape), dtype=dtype, memory_format=torch.channels_last)
+
+
+def _last(values: Tensor) -> Tensor:
+    return values.contiguous(memory_format=torch.channels_last)
+
+
+def _array(values: Tensor) -> np.ndarray:
+    """(N, H, W, C) over the same memory; bfloat16 as uint16."""
+    across = values.detach().permute(0, 2, 3, 1)
+    return across.view(BITS.get(values.dtype, values.dtype)).numpy()
+
+
+def _shared(name: str, n: int, *inputs, out: tuple) -> None:
+    """A kernel on all images, a part in each thread; what it gives does not depend on how many."""
+    from detector.models import kernels  # Numba: half a second, which training alone needs
+
+    kernel, threads = getattr(kernels, name), min(torch.get_num_threads(), n)
+    edges = [n * at // threads for at in range(threads + 1)]
+
+    def part(at: int) -> None:
+        kernel(*inputs, edges[at], edges[at + 1], *out)
+
+    if threads == 1:
+        part(0)
+        return
+    for _ in _pool(threads).map(part, range(threads)):
+        pass  # an error of one is raised here
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, "fused")
