@@ -36,8 +36,8 @@ def measure(address: str, picture: bytes, query: str, clients: int) -> tuple[lis
                 connection.request("POST", f"/api/predict{query}", picture)
                 answer = connection.getresponse()
                 body = answer.read()
-                if answer.status != 200:
-                    failed.append((answer.status, body[:100]))
+                if answer.status != 200 or b'"p_fake"' not in body:  # no score: nothing was judged
+                    failed.append((answer.status, body[:200]))
             except OSError as error:
                 failed.append((0, str(error)))
             finally:
@@ -72,7 +72,8 @@ def main() -> None:
         )
         try:
             address = f"http://127.0.0.1:{port}"
-            wait_for(address)
+            wait_for(address, server)
+            check(address, face.jpeg)
             print(f"600 px JPEG of {len(face.jpeg) / 1e3:.0f} kB; {CLIENTS} clients")
             print("| asked | clients | answers/s | p50, s | p95, s | failed | peak memory, MB |")
             print("| --- | --- | --- | --- | --- | --- | --- |")
@@ -90,7 +91,8 @@ def main() -> None:
                     for failure in failed[:3]:
                         print("failed:", *failure, file=sys.stderr)
         finally:
-            server.send_signal(signal.SIGINT)
+            if server.poll() is None:
+                server.send_signal(signal.SIGINT)
             server.wait(30)
 
 
@@ -134,14 +136,17 @@ def free_port() -> int:
         return free.getsockname()[1]
 
 
-def wait_for(address: str) -> None:
+def wait_for(address: str, server: subprocess.Popen) -> None:
     """Until the server answers.
 
     Raises:
+        SystemExit: It has ended.
         TimeoutError: It does not within five minutes.
     """
     end = time.monotonic() + 300
     while time.monotonic() < end:
+        if server.poll() is not None:
+            sys.exit(f"the server ended with status {server.returncode}: see above")
         try:
             connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=60)
             connection.request("GET", "/health")
@@ -150,6 +155,19 @@ def wait_for(address: str) -> None:
         except OSError:
             time.sleep(0.5)
     raise TimeoutError("the server does not answer")
+
+
+def check(address: str, picture: bytes) -> None:
+    """That the network is asked at all: one of rendered faces says nothing of what is sent.
+
+    Raises:
+        SystemExit: It is not.
+    """
+    connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=120)
+    connection.request("POST", "/api/predict?explain=false", picture)
+    body = connection.getresponse().read()
+    if b'"p_fake"' not in body:
+        sys.exit(f"no score in the answer, so there is nothing to time: {body[:400].decode()}")
 
 
 if __name__ == "__main__":

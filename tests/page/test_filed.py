@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from detector.data.decode import read_header
+from detector.data.decode import decode, read_header
 from detector.data.synthetic.portrait import paint
+from detector.errors import UserError
 from detector.page.filed import facts, png_keys, shown
-from detector.page.traces import find_traces, jpeg_quality
+from detector.page.traces import check_scans, find_traces, jpeg_quality
 
 LIMIT = 10**7
 
@@ -37,7 +38,7 @@ def again(image, quality, cut=0):
 
 
 def traces(data):
-    return find_traces(data, read_header(data), LIMIT)
+    return find_traces(decode(data, max_pixels=LIMIT), read_header(data))
 
 
 @pytest.mark.parametrize("quality", [50, 75, 90])
@@ -71,7 +72,7 @@ def test_quality_is_read_back_from_pillows_tables(quality):
 
 
 def values(data):
-    return {fact.name: fact.value for fact in facts(data, LIMIT)}
+    return {fact.name: fact.value for fact in facts(data, decode(data, max_pixels=LIMIT), LIMIT)}
 
 
 def test_exif_names_camera_and_software_and_no_place(faces):
@@ -92,11 +93,37 @@ def test_marks_of_generators_are_shown(faces):
     assert values(data)["Text in the PNG"] == "keys parameters"
     marked = packed(faces[0], xmp=b"<x>trainedAlgorithmicMedia</x>")
     assert "generator" in values(marked)["Source"]
+    found = facts(marked, decode(marked, max_pixels=LIMIT), LIMIT)
+    assert "Anyone" in next(fact.note for fact in found if fact.name == "Source")
 
 
 @pytest.mark.parametrize("form", ["WEBP", "PNG", "GIF", "BMP", "TIFF", "AVIF"])
 def test_other_formats_have_their_facts(faces, form):
     assert values(packed(faces[0], form))["Recompression"]
+
+
+@pytest.mark.parametrize("form, side", [("WEBP", 384), ("AVIF", 384), ("PNG", 60), ("JPEG", 60)])
+def test_where_nobody_looked_for_traces_that_is_said(faces, form, side):
+    said = values(packed(faces[0].resize((side, side)), form))["Recompression"]
+    assert said == "not looked for"
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_turned_jpeg_has_the_same_traces(faces, orientation):
+    """Its blocks begin where they were stored, whatever side a viewer puts up."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    face = again(faces[1], 50).crop((0, 0, 380, 340))  # sides that are not all whole blocks
+    plain, turned = packed(face, quality=90), packed(face, quality=90, exif=exif)
+    assert traces(turned) == traces(plain) and traces(plain).gaps
+
+
+def test_a_jpeg_of_very_many_scans_is_refused_before_it_is_read(faces):
+    progressive = packed(faces[0], progressive=True)
+    check_scans(progressive)
+    scan = progressive[progressive.rindex(b"\xff\xda") : -2]
+    with pytest.raises(UserError, match="scans"):
+        check_scans(progressive[:-2] + scan * 100 + progressive[-2:])
 
 
 def test_a_strangers_text_is_one_short_line():

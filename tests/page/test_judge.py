@@ -5,13 +5,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from detector.data.crop import FaceCrop
-from detector.page.drawing import bar, heat_over, page_of, score_words
+from detector.errors import UserError
+from detector.page.drawing import bar, page_of, score_words
+from detector.page.heat import heat_over
 from detector.page.judge import Options, judge, plain
 from detector.page.networks import Networks, find_networks
-from detector.predictor import Predictor
+from detector.page.seen import seen, withheld
+from detector.predicting.prediction import UNLIKE
+from detector.predictor import Prediction, Predictor
 from tests.page.conftest import PREPROCESS, face, packed, write_run
 
 OPTIONS = Options(max_pixels=10**6, max_faces=4, heatmap="gradcam")
@@ -97,6 +103,120 @@ def test_several_faces_have_an_answer_each_where_the_network_looks_at_faces(tmp_
     assert html.count('class="heat"') == 2
     few = judge(packed(two_faces()), "a.jpg", opened, replace(OPTIONS, max_faces=1))
     assert len(few.answers) == 1 and "2 faces" in few.warnings[0]
+    assert "false alarm" in few.warnings[1] and "false alarm" in judgement.warnings[0]
+
+
+def test_a_crowd_is_counted_to_its_end(tmp_path):
+    write_run(tmp_path, preprocess=replace(PREPROCESS, crop=FaceCrop(margin=0.3, align=False)))
+    opened = Networks(find_networks(tmp_path), "cpu", 1).open(None)
+    crowd = Image.new("RGB", (800, 640), "grey")
+    for at in range(20):
+        crowd.paste(face(at % 4, 150), (at % 5 * 160 + 5, at // 5 * 160 + 5))
+    judgement = judge(packed(crowd), "a.jpg", opened, OPTIONS, explain=False)
+    assert len(judgement.faces) > 16 and len(judgement.answers) == 4
+    assert f"Of {len(judgement.faces)} faces the 4 largest" in judgement.warnings[0]
+
+
+def beside(side=420, shape=(500, 1600), at=(10, 40)):
+    """A face somewhere in a picture of (height, width)."""
+    picture = Image.new("RGB", shape[::-1], "grey")
+    picture.paste(face(1, side), at)
+    return picture
+
+
+@pytest.mark.parametrize(
+    "fit, picture, says",
+    [
+        ("crop", beside(), "lies there"),
+        ("crop", beside(at=(590, 40)), None),
+        ("squash", beside(), None),
+        ("pad", beside(), "of what this network sees"),
+        ("crop", beside(120, (900, 900), (400, 400)), "of what this network sees"),
+    ],
+)
+def test_of_a_face_that_the_network_does_not_see_there_is_no_verdict(tmp_path, fit, picture, says):
+    write_run(tmp_path, preprocess=replace(PREPROCESS, fit=fit))
+    opened = Networks(find_networks(tmp_path), "cpu", 1).open(None)
+    judgement = judge(packed(picture, quality=95), "a.jpg", opened, OPTIONS)
+    (answer,) = judgement.answers
+    assert len(judgement.faces) == 1
+    if says is None:
+        assert answer.said.kind != "none" and "p_fake" in json.dumps(plain(judgement))
+    else:
+        assert answer.said.kind == "none" and says in answer.said.support[0]
+        assert "p_fake" not in json.dumps(plain(judgement))
+        assert "p_fake" not in page_of(judgement)
+
+
+@pytest.mark.parametrize(
+    "side, size, says", [(24, 224, "pixels across"), (40, 224, None), (24, 64, None)]
+)
+def test_a_tiny_face_is_not_judged_even_where_it_is_cut_out(side, size, says):
+    one = Prediction(p_fake=0.9, verdict="fake", box=(5.0, 5.0, side, 1.3 * side), face=1)
+    said = withheld(one, (), (100, 100), replace(PREPROCESS, size=size))
+    assert said is None if says is None else says in said.support[0]
+
+
+@given(
+    st.integers(20, 300), st.integers(20, 300), st.integers(-50, 250), st.integers(-50, 250),
+    st.integers(5, 150), st.integers(5, 150),
+)  # fmt: skip
+def test_how_much_of_a_face_is_seen_is_counted_pixel_by_pixel(height, width, x, y, wide, high):
+    face_there, kept = np.zeros((height, width), bool), np.zeros((height, width), bool)
+    face_there[max(0, y) : max(0, y + high), max(0, x) : max(0, x + wide)] = True
+    side = min(height, width)
+    if (height - side) % 2 or (width - side) % 2 or not face_there.any():
+        return
+    top, left = (height - side) // 2, (width - side) // 2
+    kept[top : top + side, left : left + side] = True
+    inside, share = seen((x, y, wide, high), (height, width), "crop")
+    both = face_there & kept
+    assert inside == pytest.approx(both.sum() / face_there.sum())
+    longest = max(both.any(0).sum(), both.any(1).sum()) if both.any() else 0
+    assert both.sum() == 0 or share == pytest.approx(longest / side)
+
+
+def test_a_picture_unlike_training_has_no_score_anywhere(photographs, monkeypatch):
+    unlike = replace(
+        photographs.predictor.predict(np.asarray(face(1))),
+        verdict="unsure", reason=UNLIKE, unlikeness=1.7,
+    )  # fmt: skip
+    monkeypatch.setattr(photographs.predictor, "predict", lambda *_, **__: unlike)
+    judgement = judge(packed(face(1)), "a.jpg", photographs, OPTIONS)
+    (said,) = plain(judgement)["answers"]
+    assert said["verdict"] == "none" and UNLIKE in said["says"] and said["unlikeness"] == 1.7
+    assert set(said) == {"face", "verdict", "says", "reason", "unlikeness"}
+    html = page_of(judgement)
+    assert UNLIKE in html and "p_fake" not in html and 'class="bar"' not in html
+
+
+def test_a_network_that_cannot_be_explained_still_answers(photographs, monkeypatch):
+    own = photographs.predictor.predict
+
+    def predict(image, heatmap=None, regions=False):
+        if heatmap is not None:
+            raise UserError("this network has no layer to explain")
+        return own(image)
+
+    monkeypatch.setattr(photographs.predictor, "predict", predict)
+    judgement = judge(packed(face(1)), "a.jpg", photographs, OPTIONS)
+    assert judgement.answers[0].said.kind != "none" and judgement.answers[0].survived
+    assert "no layer to explain" in judgement.warnings[0]
+    assert 'class="heat"' not in page_of(judgement)
+
+
+def test_a_picture_above_the_networks_own_limit_is_refused_with_that_limit(tmp_path):
+    write_run(tmp_path, preprocess=replace(PREPROCESS, max_pixels=30_000))
+    opened = Networks(find_networks(tmp_path), "cpu", 1).open(None)
+    assert "limit of 30000" in judge(packed(face(1)), "a.jpg", opened, OPTIONS).error
+
+
+def test_an_empty_map_does_not_contradict_the_verdict(photographs):
+    judgement = judge(packed(face(1)), "a.jpg", photographs, OPTIONS)
+    (answer,) = judgement.answers
+    empty = replace(answer.prediction, heatmap=np.zeros_like(answer.prediction.heatmap), regions={})
+    html = page_of(replace(judgement, answers=(replace(answer, prediction=empty),)))
+    assert "found no place" in html and "whatever the verdict" in html
 
 
 def test_rendered_faces_teach_nothing_about_photographs(rendered):

@@ -82,6 +82,26 @@ def test_rendered_faces_are_known_by_their_source(data, rendered):
     assert is_rendered(data) is rendered
 
 
+@pytest.mark.parametrize(
+    "of, rendered", [("synthetic", True), ("ciplab", False), ("blended", True), (None, True)]
+)
+def test_blends_are_what_they_were_made_of(tmp_path, of, rendered):
+    if of is not None:
+        (tmp_path / "about.json").write_text(json.dumps({"of": of}))
+    assert is_rendered({"source": "blended", "root": str(tmp_path)}) is rendered
+    member = f"blended data.root={tmp_path} data.name=mine"
+    assert is_rendered({"source": "joint", "sets": ["synthetic", member]}) is rendered
+    assert not is_rendered({"source": "joint", "sets": ["hardfake", member]})
+
+
+@pytest.mark.parametrize("name, photographs", [("studio", True), ("blended", False)])
+def test_a_checkpoint_alone_that_does_not_tell_has_no_photographs(tmp_path, name, photographs):
+    folder = write_run(tmp_path, f"{name}-cnn3")
+    alone = tmp_path / "sent.ckpt"
+    (folder / "checkpoints" / "best.ckpt").rename(alone)
+    assert named_network(alone).on_photographs is photographs
+
+
 def test_one_network_by_name(tmp_path):
     folder = write_run(tmp_path)
     for what in (folder, folder / "checkpoints" / "best.ckpt"):

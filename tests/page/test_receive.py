@@ -1,16 +1,19 @@
 """Bodies and forms, without a server."""
 
 import asyncio
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from detector.page.forms import Sent, clean_name, files_of
 from detector.page.guard import cleaned
-from detector.page.receive import Body, Refused, clean_name, files_of
+from detector.page.receive import Body, Refused
 from detector.page.uploads import Budget
 
 MARK = "made-up-boundary"
+FORM = f"multipart/form-data; boundary={MARK}"
 
 
 def form(files):
@@ -29,15 +32,15 @@ def test_what_goes_into_a_form_comes_out(datas):
     if any(MARK.encode() in data for data in datas):
         return
     files = [(f"{at}.jpg", data) for at, data in enumerate(datas)]
-    found = files_of(form(files), f"multipart/form-data; boundary={MARK}")
+    found = files_of(form(files), FORM, most=4)
     assert [(sent.name, sent.data) for sent in found] == files
 
 
 @given(st.binary(max_size=300), st.text(max_size=60))
 def test_nothing_but_a_refusal_comes_of_nonsense(body, content_type):
-    for kind in (content_type, f"multipart/form-data; boundary={MARK}", "multipart/form-data"):
+    for kind in (content_type, FORM, "multipart/form-data"):
         try:
-            files_of(body, kind)
+            files_of(body, kind, most=2)
         except Refused as refused:
             assert refused.status == 400
 
@@ -60,8 +63,39 @@ def test_names_have_no_folders_and_are_one_short_line(name):
 )
 def test_names_as_clients_write_them(disposition, name):
     body = f"--{MARK}\r\nContent-Disposition: {disposition}\r\n\r\nx\r\n--{MARK}--".encode()
-    (sent,) = files_of(body, f"multipart/form-data; boundary={MARK}")
+    (sent,) = files_of(body, FORM, most=1)
     assert sent.name == name and sent.data == b"x"
+
+
+def hostile():
+    """Forms that a careless reader would spend minutes on, or all the memory."""
+    start = f'--{MARK}\r\nContent-Disposition: form-data; name="f"'.encode()
+    end = f"\r\n\r\nx\r\n--{MARK}--".encode()
+    for fill in (b";" * 6_000_000, b';a="' * 1_500_000, b';"' * 3_000_000, b"\\" * 6_000_000):
+        yield FORM, start + fill + end
+        yield FORM, start + fill[:7000] + end  # a header that is not too long
+    yield "multipart/form-data; boundary=a", b"--a" + b"\r\n--a" * 1_200_000 + b"\r\n--a--"
+    yield "multipart/form-data; boundary=a", b"--a" + b"\r\n\r\n\r\n--a" * 700_000 + b"--"
+    yield FORM, b"--" + MARK.encode() + f"\r\n--{MARK[:-1]}".encode() * 300_000
+
+
+def test_no_form_takes_longer_than_its_size():
+    for content_type, body in hostile():
+        started = time.perf_counter()
+        try:
+            assert len(files_of(body, content_type, most=8)) <= 8
+        except Refused as refused:
+            assert refused.status in (400, 413)
+        assert time.perf_counter() - started < 1
+
+
+def test_a_part_is_one_file_and_few_of_them_are_taken():
+    line = 'Content-Disposition: form-data; name="f"; filename="{}.jpg"\r\n'
+    twice = f"--{MARK}\r\n{line.format(1)}{line.format(2)}\r\nx\r\n--{MARK}--".encode()
+    assert files_of(twice, FORM, most=1) == [Sent("1.jpg", b"x")]
+    with pytest.raises(Refused, match="more than 2 files") as refused:
+        files_of(form([("a.jpg", b"")] * 3), FORM, most=2)
+    assert refused.value.status == 413
 
 
 def read(chunks, budget, most=100, length=None):
@@ -76,10 +110,10 @@ def read(chunks, budget, most=100, length=None):
         return {"type": "http.request", "body": given_out[-1], "more_body": bool(waiting)}
 
     async def run():
-        scope = {"headers": headers}
+        scope = {"headers": headers, "client": ("one", 1)}
         async with Body(scope, receive, most=most, seconds=0.2, budget=budget) as body:
-            assert budget.held == len(body)
-            return body
+            assert budget.held == len(body.data) == budget.clients["one"]
+            return bytes(body.data)
 
     return asyncio.run(run())
 
@@ -103,6 +137,23 @@ def test_a_body_that_is_refused_gives_everything_back(chunks, most, length, room
     with pytest.raises(Refused) as refused:
         read(chunks, budget, most, length)
     assert refused.value.status == status and budget.held == 0
+
+
+def test_a_refused_body_leaves_its_share_to_others_while_the_rest_arrives():
+    budget, seen = Budget(100), []
+
+    async def receive():
+        seen.append(budget.held)
+        return {"type": "http.request", "body": b"x" * 40, "more_body": len(seen) < 6}
+
+    async def run():
+        limits = {"most": 1000, "seconds": 5, "budget": budget}
+        async with Body({"headers": []}, receive, **limits):
+            pass
+
+    with pytest.raises(Refused) as refused:
+        asyncio.run(run())
+    assert refused.value.status == 503 and seen == [0, 40, 80, 0, 0, 0]
 
 
 def test_gradio_sees_no_files_and_no_addresses():

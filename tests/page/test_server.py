@@ -1,6 +1,7 @@
 """The server over HTTP: answers, limits, bad files, and what it must not give away."""
 
 import contextlib
+import gc
 import http.client
 import json
 import shutil
@@ -16,11 +17,14 @@ from PIL import Image
 
 from detector import cli
 from detector.errors import UserError
+from detector.page import connections, guard, server, sessions
 from detector.page.server import Serving
+from detector.page.uploads import Full
 from detector.predictor import Predictor
 from tests.page.conftest import face, packed, write_run
 
 BOUNDARY = "----made-up"
+UNFINISHED = b"POST /api/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100000\r\n\r\nabc"
 
 
 def ask(server, method, path, body=None, headers=None):
@@ -229,7 +233,10 @@ def test_uploads_are_tokens_and_are_gone_after_the_answer(served):
     (token,) = json.loads(answer)
     assert status == 200 and "/" not in token and "jpg" not in token
     uploads = served.serving.api.uploads
-    assert uploads.take(token).name == "a.jpg" and uploads.take(token) is None
+    taken = uploads.take(token)
+    assert taken.name == "a.jpg" and uploads.take(token) is None
+    assert uploads.budget.held == len(taken.data)  # until it is answered
+    uploads.release(taken)
     assert uploads.budget.held == 0
     status, _, answer = ask(
         served, "POST", "/gradio_api/upload", *form(*[("a.jpg", b"x")] * 9, field="files")
@@ -240,21 +247,101 @@ def test_uploads_are_tokens_and_are_gone_after_the_answer(served):
     answer = ask(served, "POST", "/gradio_api/upload", *form(*files, field="files"))[2]
     large, small = map(uploads.take, json.loads(answer))
     assert "limit of 2 MB" in large.error and large.data == b"" and small.data == b"x"
+    uploads.release(small)
     assert uploads.budget.held == 0
 
 
 def test_a_client_that_sends_slowly_is_let_go(served):
     host, port = urlsplit(served.address).netloc.split(":")
     with socket.create_connection((host, int(port)), timeout=30) as slow:
-        slow.sendall(b"POST /api/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\nabc")
+        slow.sendall(
+            b"POST /api/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100000\r\n\r\nabc"
+        )
         started = time.monotonic()
         answer = slow.recv(4096)
     assert b" 408 " in answer.split(b"\r\n")[0] and time.monotonic() - started < 20
     assert served.serving.api.uploads.budget.held == 0
-    assert served.serving.api.desk.busy == 0
+
+
+def test_a_client_that_sends_slowly_keeps_nobody_from_the_desk(served):
+    idle(served)
+    with connected(served) as slow:
+        slow.sendall(UNFINISHED)
+        until(lambda: served.serving.api.uploads.budget.held == 3)
+        assert served.serving.api.desk.busy == 0
+    idle(served)
+
+
+def connected(server):
+    host, port = urlsplit(server.address).netloc.split(":")
+    return socket.create_connection((host, int(port)), timeout=30)
+
+
+def until(holds, seconds=30):
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it does not come to that"
+        time.sleep(0.02)
+
+
+def idle(server):
+    """Waits until nothing is being answered."""
+    api = server.serving.api
+    until(lambda: not (api.desk.busy or api.uploads.budget.held))
+
+
+def closed(connection):
+    """Whether the server has closed it, at once or after a while."""
+    try:
+        return connection.recv(1) == b""
+    except ConnectionError:
+        return True
+
+
+def test_who_says_nothing_is_let_go(served, monkeypatch):
+    monkeypatch.setattr(connections, "SILENT", 0.3)
+    started = time.monotonic()
+    with connected(served) as silent, connected(served) as slow, connected(served) as kept:
+        slow.sendall(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: ")
+        kept.sendall(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\nGET /he")
+        assert closed(silent) and closed(slow)
+        while kept.recv(4096):
+            pass
+    assert time.monotonic() - started < 15
+
+
+def test_silent_connections_shut_nobody_out(served, monkeypatch):
+    monkeypatch.setattr(connections, "MOST", 4)
+    monkeypatch.setattr(connections, "SILENT", 60)  # too late to be of help
+    silent = [connected(served) for _ in range(12)]
+    try:
+        assert ask(served, "GET", "/health")[0] == 200
+        assert predict(served, packed(face(1)), query="?explain=false")[0] == 200
+        assert all(closed(one) for one in silent[:8])
+    finally:
+        for one in silent:
+            one.close()
+
+
+def test_one_address_cannot_take_all_requests_and_health_is_always_told(served, monkeypatch):
+    monkeypatch.setattr(guard, "EACH", 0)
+    assert ask(served, "GET", "/api/networks")[0] == 503
+    assert ask(served, "GET", "/health")[0] == 200
+
+
+@pytest.mark.parametrize(
+    "host, status",
+    [("localhost:1", 200), ("192.168.7.7", 200), ("[::1]:80", 200), ("evil.example:7860", 403),
+     ("[::1", 403)],
+)  # fmt: skip
+def test_a_name_that_somebody_has_pointed_here_is_refused(served, host, status):
+    """Else a page under that name could ask, and the browser would take it for ours."""
+    headers = {"Host": host, "Origin": f"http://{host}"}
+    assert ask(served, "GET", "/api/networks", headers=headers)[0] == status
 
 
 def test_too_much_at_once_is_refused_in_json(served):
+    idle(served)
     desk = served.serving.api.desk
     for _ in range(desk.per_client):
         desk.enter("127.0.0.1")
@@ -270,12 +357,17 @@ def test_too_much_at_once_is_refused_in_json(served):
         assert status == 503 and "try again" in answer["error"]
     finally:
         desk.clients.clear()
+    idle(served)
     budget = served.serving.api.uploads.budget
-    budget.take(budget.most)
+    for client in ("a", "b"):
+        budget.take(budget.most // 2, client)
     try:
         assert predict(served, packed(face(1)))[0] == 503
     finally:
-        budget.give(budget.most)
+        for client in ("a", "b"):
+            budget.give(budget.most // 2, client)
+    with pytest.raises(Full):
+        budget.take(budget.most // 2 + 20_000, "a")
 
 
 def test_sixteen_clients_at_once_are_all_answered(served):
@@ -305,6 +397,69 @@ def test_gradios_client_gets_the_same_answer(served, tmp_path):
     assert answer == predict(served, path.read_bytes(), "photo.jpg")[1]
 
 
+def test_gradios_queue_counts_by_address_too(served, tmp_path):
+    from gradio_client import Client, handle_file
+
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(packed(face(1)))
+    client = Client(served.address, verbose=False)
+    idle(served)
+    desk = served.serving.api.desk
+    with contextlib.ExitStack() as places:
+        for _ in range(desk.per_client):
+            places.enter_context(desk.place("127.0.0.1"))
+        answer = client.predict(handle_file(str(path)), api_name="/predict")
+    assert "requests of yours" in answer["error"]
+    idle(served)
+
+
+def page_asks(server, name, listens, session):
+    """A drop as Gradio's script sends it, and what came back to a page that listens."""
+    body, headers = form((name, packed(face(1))), field="files")
+    (token,) = json.loads(ask(server, "POST", "/gradio_api/upload", body, headers)[2])
+    given = [{"path": token, "orig_name": name}]
+    message = json.dumps({"data": [given, None], "fn_index": 0, "session_hash": session})
+    headers = {"Content-Type": "application/json"}
+    assert ask(server, "POST", "/gradio_api/queue/join", message, headers)[0] == 200
+    if listens:
+        return ask(server, "GET", f"/gradio_api/queue/data?session_hash={session}")[2].decode()
+    return None
+
+
+def holders(text):
+    """Containers in this process that hold a long text with these words."""
+    found = 0
+    for one in gc.get_objects():
+        if type(one) in (dict, list, tuple):
+            for value in list(one.values()) if type(one) is dict else list(one):
+                found += isinstance(value, str) and len(value) > 5000 and text in value
+    return found
+
+
+def test_nothing_in_the_server_keeps_an_answer(served):
+    name = "never-to-be-kept.jpg"
+    assert f"<h2>{name}" in page_asks(served, name, listens=True, session="kept1")
+    idle(served)
+    gc.collect()
+    assert holders(name) == 0
+
+
+def test_who_does_not_listen_is_not_answered(served, monkeypatch):
+    monkeypatch.setattr(sessions, "HEARD", 0.2)
+    asked, own = [], served.serving.api.judged
+
+    async def judged(data, name, *rest, **more):
+        asked.append(name)
+        return await own(data, name, *rest, **more)
+
+    monkeypatch.setattr(served.serving.api, "judged", judged)
+    page_asks(served, "unheard.jpg", listens=False, session="deaf1")
+    until(lambda: len(served.serving.api.uploads) == 0)
+    idle(served)
+    page_asks(served, "heard.jpg", listens=True, session="hears1")
+    assert asked == ["heard.jpg"]
+
+
 def test_the_page_asks_for_nothing_outside_and_says_so_to_the_browser(served):
     status, headers, body = ask(served, "GET", "/")
     assert status == 200 and b"Real or fake face?" in body
@@ -324,8 +479,9 @@ def test_demonstration_gives_no_verdict_on_what_is_sent(demonstration):
     "override, says",
     [
         ("serve.port=70000", "serve.port"),
+        ("serve.max_faces=17", "at most 16"),
         ("serve.heatmap=ablationcam", "serve.heatmap"),
-        ("serve.held_mb=1", "no such file would ever fit"),
+        ("serve.held_mb=1", "a full upload would never fit"),
         ("ckpt=none-such.ckpt", "none-such"),
     ],
 )
@@ -342,6 +498,24 @@ def test_a_network_that_cannot_be_read_does_not_stop_the_page(tmp_path):
     serving = Serving(cfg)
     serving.socket.close()
     assert [key.split("/")[0] for key in serving.networks.all] == ["a-cnn3"]
+
+
+def test_without_a_usable_network_the_page_opens_all_the_same(tmp_path, monkeypatch):
+    """One that cannot be read, one that cannot be asked; only a named one is the end."""
+    broken = write_run(tmp_path, "b-cnn3") / "checkpoints" / "best.ckpt"
+    fine = write_run(tmp_path, "a-cnn3")
+    broken.write_bytes(b"no checkpoint")
+    monkeypatch.setattr(server, "judge", failing)
+    here = [f"paths.runs={tmp_path}", "serve.port=0", "serve.device=cpu"]
+    serving = Serving(cli.compose("serve", here))
+    serving.socket.close()
+    assert serving.networks.all == {} and serving.networks.demonstration
+    with pytest.raises(UserError, match="cannot be used"):
+        Serving(cli.compose("serve", [*here, f"ckpt={fine}"]))
+
+
+def failing(*_, **__):
+    raise RuntimeError("a layer of another shape")
 
 
 def test_a_taken_port_is_one_line(tmp_path):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from detector.page.networks import HeatmapFigure, Measured
+from detector.page.measured import HeatmapFigure, Measured
 from detector.page.words import FEW, NEIGHBOURS, heatmap_words, nearby, say
 from detector.predicting.prediction import CLOSE, UNLIKE
 
@@ -104,12 +104,25 @@ def test_copies_of_one_photograph_count_as_one():
     assert say("fake", "", copied).kind == "leaning fake"
 
 
-def test_a_picture_unlike_training_is_told_no_figures():
+def test_a_picture_unlike_training_gets_no_verdict_and_no_figures():
     near = nearby(0.9, measured(np.full(100, 0.9), np.ones(100)))
     said = say("unsure", UNLIKE, near)
-    assert said.kind == "unsure" and UNLIKE in said.headline
+    assert said.kind == "none" and UNLIKE in said.support[0]
     assert not re.search(r"Of \d+ pictures", " ".join(said.support))
     assert "Of 100 pictures" in say("unsure", CLOSE, near).support[0]
+
+
+def test_what_the_counts_do_not_heed_is_said():
+    near = nearby(0.9, measured(np.full(100, 0.9), np.ones(100)))
+    assert "refused as unlike" in say("fake", "", near, gated=True).support[-1]
+    assert "refused" not in " ".join(say("fake", "", near).support)
+
+
+@pytest.mark.parametrize("verdict, mix", [("fake", "are rarer"), ("real", "are more frequent")])
+def test_each_verdict_names_the_mix_that_would_change_it(verdict, mix):
+    scores = np.full(100, 0.9 if verdict == "fake" else 0.1)
+    near = nearby(scores[0], measured(scores, scores > 0.5))
+    assert f"where fakes {mix}" in say(verdict, "", near).support[-1]
 
 
 def test_a_heatmap_is_believed_as_far_as_its_scorecard_goes():

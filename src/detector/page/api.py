@@ -5,14 +5,15 @@ Every answer is JSON, errors too: `{"error": "one line"}` with the status that f
 
 import asyncio
 import logging
+import socket
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from urllib.parse import parse_qs
+from contextlib import contextmanager
 
 from detector import __version__
 from detector.errors import UserError
+from detector.page.forms import Sent, files_of
 from detector.page.judge import Judgement, Options, judge, plain
 from detector.page.networks import Networks
 from detector.page.receive import (
@@ -20,12 +21,13 @@ from detector.page.receive import (
     Receive,
     Refused,
     Send,
-    Sent,
     answer,
-    files_of,
+    client_of,
     header,
     megabytes,
+    query,
 )
+from detector.page.sessions import Sessions
 from detector.page.uploads import Full, Uploads
 
 log = logging.getLogger(__name__)
@@ -72,7 +74,16 @@ class Desk:
         if not self.clients[client]:
             del self.clients[client]
 
-    async def work(self, job: Callable[[], Judgement]) -> Judgement:
+    @contextmanager
+    def place(self, client: str) -> Iterator[None]:
+        """From `enter` to `leave`."""
+        self.enter(client)
+        try:
+            yield
+        finally:
+            self.leave(client)
+
+    async def work(self, job: Callable[[], object]) -> object:
         """Does it as soon as somebody is free."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, job)
 
@@ -88,6 +99,7 @@ class Api:
         max_bytes: Of a file.
         max_files: Of an upload.
         seconds: In which a request has to arrive.
+        names: Under which the server may be asked, beside addresses and this machine's own name.
     """
 
     def __init__(
@@ -100,9 +112,13 @@ class Api:
         max_bytes: int,
         max_files: int,
         seconds: float,
+        names: Sequence[str] = (),
     ) -> None:
         self.networks, self.options, self.desk, self.uploads = networks, options, desk, uploads
         self.max_bytes, self.max_files, self.seconds = max_bytes, max_files, seconds
+        self.names = {"localhost", socket.gethostname().lower(), *(name.lower() for name in names)}
+        self.sessions = Sessions()
+        self._cutting = asyncio.Lock()
         self.routes = {
             ("POST", "/api/predict"): self.predict,
             ("GET", "/api/networks"): self.list_networks,
@@ -121,32 +137,49 @@ class Api:
 
     async def predict(self, scope: Mapping, receive: Receive, send: Send) -> None:
         """One picture, as the body itself or as the one file of a form."""
-        asked = {key: values[-1] for key, values in parse_qs(_query(scope)).items()}
+        asked = query(scope)
         if unknown := set(asked) - {"network", "explain"}:
             raise Refused(400, f"no such setting: {', '.join(sorted(unknown))[:80]}")
         if asked.get("explain", "true") not in ("true", "false"):
             raise Refused(400, "explain is true or false")
-        client = _client(scope)
-        self.desk.enter(client)
-        try:
-            async with Body(scope, receive, **self._limits(1)) as body:
-                files = files_of(
-                    body, header(scope, b"content-type"), header(scope, b"content-disposition")
+        explain = asked.get("explain", "true") == "true"
+        async with Body(scope, receive, **self._limits(1)) as body:
+            files = await self._files(body, scope, 2)
+            if len(files) != 1:
+                raise Refused(400, f"send one file a request, not {len(files)}")
+            with self.desk.place(client_of(scope)):  # not before: who is slow keeps nobody from it
+                status, content = await self.judged(
+                    files[0].data, files[0].name, asked.get("network"), _sendable, explain=explain
                 )
-                if len(files) != 1:
-                    raise Refused(400, f"send one file a request, not {len(files)}")
-                explain = asked.get("explain", "true") == "true"
-                judgement = await self.judged(
-                    files[0].data, files[0].name, asked.get("network"), explain=explain
-                )
-        finally:
-            self.desk.leave(client)
-        await answer(send, 422 if judgement.error else 200, plain(judgement))
+        await answer(send, status, content)
+
+    async def _files(self, body: Body, scope: Mapping, most: int) -> list[Sent]:
+        """Cut out of a body, which is let go; one at a time, as both are in memory meanwhile."""
+        kind, named = header(scope, b"content-type"), header(scope, b"content-disposition")
+        async with self._cutting:
+            files = await asyncio.to_thread(files_of, body.data, kind, named, most=most)
+            body.keep(sum(len(file.data) for file in files))
+        return files
 
     async def judged(
-        self, data: bytes, name: str, key: str | None, *, explain: bool = True, rendered: str = ""
-    ) -> Judgement:
+        self,
+        data: bytes,
+        name: str,
+        key: str | None,
+        shape: Callable[[Judgement], object],
+        *,
+        explain: bool = True,
+        rendered: str = "",
+    ) -> object:
         """A judgement at the desk; whatever goes wrong is a message without paths.
+
+        Args:
+            data: The file.
+            name: Of it.
+            key: Of a network; None for the first.
+            shape: What is made of the judgement, at the desk too, as drawing takes its time.
+            explain: As for `judge`.
+            rendered: As for `judge`.
 
         Raises:
             Refused: There is no such network (404), the file is too large (413), or a defect of
@@ -156,7 +189,12 @@ class Api:
             raise Refused(413, self._limit)
         if key is not None and key not in self.networks.all:
             raise Refused(404, "there is no such network: see /api/networks")
-        job = partial(self._judge, data, name, key, explain, rendered)
+
+        def job() -> object:
+            opened = self.networks.open(key) if self.networks.all else None
+            found = judge(data, name, opened, self.options, explain=explain, rendered=rendered)
+            return shape(found)
+
         try:
             return await self.desk.work(job)
         except UserError as error:
@@ -164,12 +202,6 @@ class Api:
         except Exception as error:
             log.exception("a picture of %d bytes could not be judged", len(data))
             raise Refused(500, FAILED) from error
-
-    def _judge(
-        self, data: bytes, name: str, key: str | None, explain: bool, rendered: str
-    ) -> Judgement:
-        opened = self.networks.open(key) if self.networks.all else None
-        return judge(data, name, opened, self.options, explain=explain, rendered=rendered)
 
     async def list_networks(self, scope: Mapping, receive: Receive, send: Send) -> None:
         """Key and label of each, the one used where none is named first."""
@@ -195,18 +227,17 @@ class Api:
 
         A file that is refused gets a token too: the page then says why, in its place.
         """
+        client = client_of(scope)
         try:
             async with Body(scope, receive, **self._limits(self.max_files)) as body:
-                files = files_of(body, header(scope, b"content-type"))
-                del body
+                files = await self._files(body, scope, self.max_files)
                 if not files:
                     raise Refused(400, "there is no file in the upload")
-                if len(files) > self.max_files:
-                    raise Refused(413, f"{len(files)} files: send {self.max_files} at most")
-                tokens = self._keep(files)
+            # What the body has just given back is taken by the files: nothing comes between.
+            tokens = self._keep(files, client)
         except Refused as refused:
             try:
-                tokens = [self.uploads.put("", b"", refused.message)]
+                tokens = [self.uploads.put("", b"", refused.message, client)]
             except Full:
                 raise refused from None
         await answer(send, 200, tokens)
@@ -215,17 +246,16 @@ class Api:
         """Gradio's script listens here during an upload, and is told that it is done."""
         await answer(send, 200, b'data: {"msg": "done"}\n\n', {"content-type": "text/event-stream"})
 
-    def _keep(self, files: list[Sent]) -> list[str]:
+    def _keep(self, files: list[Sent], client: str) -> list[str]:
         tokens = []
         try:
             for sent in files:
-                if len(sent.data) > self.max_bytes:
-                    tokens.append(self.uploads.put(sent.name, b"", self._limit))
-                else:
-                    tokens.append(self.uploads.put(sent.name, sent.data))
+                large = len(sent.data) > self.max_bytes
+                data, error = (b"", self._limit) if large else (sent.data, "")
+                tokens.append(self.uploads.put(sent.name, data, error, client))
         except Full:
             for token in tokens:
-                self.uploads.take(token)
+                self.uploads.drop(token)
             raise Refused(503, BUSY) from None
         return tokens
 
@@ -239,9 +269,5 @@ class Api:
         return {"most": most, "limit": self._limit} | known
 
 
-def _query(scope: Mapping) -> str:
-    return scope.get("query_string", b"").decode("latin-1")
-
-
-def _client(scope: Mapping) -> str:
-    return scope["client"][0] if scope.get("client") else ""
+def _sendable(judgement: Judgement) -> tuple[int, dict]:
+    return 422 if judgement.error else 200, plain(judgement)

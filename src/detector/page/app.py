@@ -1,27 +1,53 @@
 """The page itself, in Gradio, and the application that is served."""
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from functools import partial
 from html import escape
 from pathlib import Path
 
 from detector.data.decode import decode
-from detector.page.api import BUSY, Api
-from detector.page.drawing import data_uri, page_of, standing
+from detector.page.api import Api
+from detector.page.drawing import page_of, standing
 from detector.page.examples import Example, render_examples
+from detector.page.forms import clean_name
 from detector.page.guard import Guard
+from detector.page.heat import data_uri
 from detector.page.judge import TRAIN, Judgement, plain
 from detector.page.networks import Networks
-from detector.page.receive import Refused, clean_name, megabytes
+from detector.page.receive import Refused, megabytes
+from detector.page.sessions import forget
 
 EXPIRED = "This upload is no longer here: send the picture again."
-WAITING = '<p class="d-page">Looking at {name} …</p>'
-# A screen reader says what appears here; the drop zone says what it is.
+NAMELESS = "This upload"
+WAITING = '<p class="d-page waiting">Looking at {name} …</p>'
+Step = tuple[str, Callable[[], Awaitable[str]]]  # a name, and how its answer is got
+# A screen reader says the name and the verdict of what has just appeared, not all of it again.
 READY_JS = """() => {
   const answers = document.querySelector('#answers');
   answers.setAttribute('role', 'region');
   answers.setAttribute('aria-label', 'Answers');
-  answers.setAttribute('aria-live', 'polite');
+  const status = document.createElement('p');
+  status.id = 'status';
+  status.setAttribute('role', 'status');
+  answers.before(status);
+  new MutationObserver(() => {
+    const latest = [...answers.querySelectorAll('.judgement')].pop();
+    const said = latest ? [...latest.querySelectorAll('h2, .headline')] : [];
+    const text = [...said, ...answers.querySelectorAll('.waiting')].map(
+      one => one.textContent.trim()).join(': ');
+    if (text !== status.textContent) status.textContent = text;
+  }).observe(answers, {childList: true, subtree: true, characterData: true});
+  // With one name arrow keys go from one to the next; Gradio gives each its own, again and again.
+  const network = document.querySelector('#network');
+  const join = () => network.querySelectorAll('input:not([name=network])').forEach(
+    one => { one.name = 'network'; });
+  if (network) {
+    join();
+    new MutationObserver(join).observe(
+      network, {subtree: true, childList: true, attributeFilter: ['name']});
+  }
   document.documentElement.lang = 'en';
 }"""
 
@@ -37,6 +63,7 @@ def build(api: Api) -> Guard:
     from fastapi import FastAPI
 
     blocks = Page(api).blocks()
+    blocks.max_threads = api.desk.most  # else 40 that wait would keep all others from their turn
     blocks.queue(max_size=api.desk.most, default_concurrency_limit=api.desk.most)
     outer = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     gr.mount_gradio_app(
@@ -58,6 +85,9 @@ def build(api: Api) -> Guard:
         ),
         css=(Path(__file__).parent / "style.css").read_text(encoding="utf-8"),
     )
+    for route in outer.routes:
+        if isinstance(getattr(route, "app", None), gr.routes.App):
+            forget(route.app, blocks)
     return Guard(outer, api)
 
 
@@ -82,12 +112,13 @@ class Page:
 
         with gr.Blocks(title="Real or fake face?", analytics_enabled=False) as page:
             gr.HTML(self._head(), padding=False)
-            network = gr.Dropdown(
+            # Inputs that the browser has itself: Gradio's Dropdown takes keys a moment late, and
+            # Enter followed at once by Tab would lose the choice.
+            network = gr.Radio(
                 [(one.label, one.key) for one in self.networks.all.values()],
                 value=self.networks.first.key if self.networks.first else None,
                 label="Network",
                 visible=bool(self.networks.all),
-                filterable=False,
                 elem_id="network",
             )
             upload = gr.File(
@@ -104,16 +135,16 @@ class Page:
             answers = gr.HTML(elem_id="answers", padding=False)
             gr.HTML(standing(), padding=False)
             upload.upload(
-                self.judge_files, [upload, network], [answers, upload],
+                self._dropped(), [upload, network], [answers, upload],
                 preprocess=False, show_progress="minimal", trigger_mode="multiple",
                 api_visibility="private",
             )  # fmt: skip
             for button, example in zip(buttons, self.examples, strict=True):
                 button.click(
-                    self._judge_example(example), [network], [answers],
+                    self._clicked(example), [network], [answers],
                     show_progress="minimal", api_visibility="private",
                 )  # fmt: skip
-            gr.api(self.predict, api_name="predict")
+            gr.api(self._predict(), api_name="predict")
             page.load(None, js=READY_JS)
         return page
 
@@ -151,58 +182,119 @@ class Page:
                     buttons.append(gr.Button(f"Example {at}", size="sm"))
         return buttons
 
-    async def judge_files(self, payload: object, network: str | None) -> AsyncIterator[tuple]:
-        """Judges uploads one after the other; the page grows with each answer."""
-        listed = _listed(payload, self.api.max_files)
-        done, files = "", [self._taken(one) for one in listed]
-        for given, upload in zip(listed, files, strict=True):
-            if upload is None or upload.error:
-                name = given.get("orig_name") if isinstance(given, dict) else None
-                name = clean_name(name) if isinstance(name, str) else "Upload"
-                done += page_of(Judgement(name, upload.error if upload else EXPIRED))
-                continue
-            yield done + WAITING.format(name=escape(upload.name)), None
-            done += page_of(await self._judged(upload.data, upload.name, network))
-        yield done, None
+    # Gradio, which is imported late, knows by the annotation that a function wants the request.
 
-    async def _judged(self, data: bytes, name: str, network: str | None, truth: str = "") -> object:
+    def _dropped(self) -> Callable:
+        import gradio as gr
+
+        async def dropped(
+            payload: object, network: str | None, request: gr.Request
+        ) -> AsyncIterator[tuple]:
+            listed = _listed(payload, self.api.max_files)
+            steps = [(_name(given), partial(self._file, given, network)) for given in listed]
+            try:
+                async with aclosing(self._shown(steps, request)) as shown:
+                    async for html in shown:
+                        yield html, None
+            finally:
+                for given in listed:  # those that were not looked at
+                    self.api.uploads.drop(_token(given))
+
+        return dropped
+
+    def _clicked(self, example: Example) -> Callable:
+        import gradio as gr
+
+        async def clicked(network: str | None, request: gr.Request) -> AsyncIterator[str]:
+            data, name, truth = example.jpeg, example.name, example.truth
+            step = partial(self._judged, data, name, network, page_of, truth)
+            async with aclosing(self._shown([(name, step)], request)) as shown:
+                async for html in shown:
+                    yield html
+
+        return clicked
+
+    def _predict(self) -> Callable:
+        import gradio as gr
+
+        async def predict(picture: dict, request: gr.Request, network: str | None = None) -> dict:
+            """For gradio_client: what POST /api/predict answers.
+
+            Args:
+                picture: `gradio_client.handle_file(path)`.
+                network: A key of /api/networks; None takes the first.
+            """
+            answer = {"file": "", "error": EXPIRED}
+            try:
+                with self.api.desk.place(_address(request)):
+                    if await self.api.sessions.heard(request.session_hash):
+                        answer = await self._file(picture, network or None, plain)
+            except Refused as refused:
+                answer = {"file": "", "error": refused.message}
+            finally:
+                self.api.uploads.drop(_token(picture))
+            return answer
+
+        return predict
+
+    async def _shown(self, steps: Sequence[Step], request: object) -> AsyncIterator[str]:
+        """Answers one after the other, all that there are each time."""
         try:
-            self.api.desk.enter("the page")
-        except Refused:
-            return Judgement(name, BUSY)
-        try:
-            return await self.api.judged(data, name, network, rendered=truth)
+            with self.api.desk.place(_address(request)):
+                if not await self.api.sessions.heard(request.session_hash):
+                    return
+                with self.api.sessions.run(request.session_hash) as run:
+                    for name, step in steps:
+                        if run.later is not None:
+                            break
+                        yield run.html + WAITING.format(name=escape(name))
+                        run.html += await step()
+                    yield await run.last()
         except Refused as refused:
-            return Judgement(name, refused.message)
-        finally:
-            self.api.desk.leave("the page")
+            yield page_of(Judgement(NAMELESS, refused.message))
 
-    def _judge_example(self, example: Example) -> object:
-        async def judged(network: str | None) -> str:
-            judgement = await self._judged(example.jpeg, example.name, network, example.truth)
-            return page_of(judgement)
-
-        return judged
-
-    async def predict(self, picture: dict, network: str | None = None) -> dict:
-        """For gradio_client: what POST /api/predict answers.
-
-        Args:
-            picture: `gradio_client.handle_file(path)`.
-            network: A key of /api/networks; None takes the first.
-        """
-        upload = self._taken(picture)
+    async def _file(
+        self, given: object, network: str | None, shape: Callable[[Judgement], object] = page_of
+    ) -> object:
+        """What is said of one upload, which is forgotten by that."""
+        upload = self.api.uploads.take(_token(given))
         if upload is None:
-            return {"file": "", "error": EXPIRED}
-        if upload.error:
-            return {"file": upload.name, "error": upload.error}
-        return plain(await self._judged(upload.data, upload.name, network or None))
+            return shape(Judgement(_name(given), EXPIRED))
+        try:
+            if upload.error:  # without a name where all of an upload was refused
+                return shape(Judgement(upload.name or NAMELESS, upload.error))
+            return await self._judged(upload.data, upload.name, network, shape)
+        finally:
+            self.api.uploads.release(upload)
 
-    def _taken(self, given: object) -> object:
-        token = given.get("path") if isinstance(given, dict) else None
-        return self.api.uploads.take(token) if isinstance(token, str) else None
+    async def _judged(
+        self,
+        data: bytes,
+        name: str,
+        network: str | None,
+        shape: Callable[[Judgement], object],
+        truth: str = "",
+    ) -> object:
+        try:
+            return await self.api.judged(data, name, network, shape, rendered=truth)
+        except Refused as refused:
+            return shape(Judgement(name, refused.message))
 
 
 def _listed(payload: object, most: int) -> list:
     given = payload if isinstance(payload, list) else [payload] if payload else []
     return given[:most]
+
+
+def _name(given: object) -> str:
+    name = given.get("orig_name") if isinstance(given, dict) else None
+    return clean_name(name) if isinstance(name, str) else NAMELESS
+
+
+def _token(given: object) -> str:
+    token = given.get("path") if isinstance(given, dict) else None
+    return token if isinstance(token, str) else ""
+
+
+def _address(request: object) -> str:
+    return request.client.host if request.client else ""

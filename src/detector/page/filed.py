@@ -13,7 +13,7 @@ from PIL.ExifTags import IFD, Base
 
 from detector.data.container import open_picture
 from detector.data.decode import Header, read_header
-from detector.page.traces import Traces, find_traces, jpeg_quality
+from detector.page.traces import SMALLEST, Traces, find_traces, jpeg_quality
 
 LONGEST = 60  # letters that are shown of what a file says
 GENERATOR_KEYS = {"parameters", "prompt", "workflow", "dream", "sd-metadata", "invokeai_metadata"}
@@ -35,11 +35,12 @@ class Fact:
     note: str = ""
 
 
-def facts(data: bytes, max_pixels: int) -> list[Fact]:
-    """Reads a file that can be decoded.
+def facts(data: bytes, image: np.ndarray, max_pixels: int) -> list[Fact]:
+    """Reads a file that was decoded.
 
     Args:
         data: The whole file.
+        image: uint8 (H, W, 3), its picture.
         max_pixels: As for `decode`.
 
     Raises:
@@ -49,7 +50,7 @@ def facts(data: bytes, max_pixels: int) -> list[Fact]:
     found = [_format(header, len(data))]
     found += _exif(data, max_pixels)
     found += _about_itself(data)
-    traces = find_traces(data, header, max_pixels)
+    traces = find_traces(image, header)
     if header.quantization:
         found.append(_quality(header))
     found.append(_traces(header, traces))
@@ -97,7 +98,7 @@ def _about_itself(data: bytes) -> list[Fact]:
             )
         )
     if b"trainedAlgorithmicMedia" in data:
-        note = "A generator or an editor wrote that: a strong sign, as nobody is made to."
+        note = "Generators and editors write that. Anyone else can, too."
         found.append(Fact("Source", "the file calls itself made by a generator", note))
     if b"jumb" in data and b"c2pa" in data:
         note = "Their signature is not checked here; contentcredentials readers do that."
@@ -130,6 +131,9 @@ def _quality(header: Header) -> Fact:
 
 def _traces(header: Header, traces: Traces) -> Fact:
     note = "So do pictures that were only saved again, or passed on."
+    if not traces.looked:
+        why = f"Looked for in JPEG and in lossless files from {SMALLEST} pixels a side."
+        return Fact("Recompression", "not looked for", why)
     if traces.gaps:
         return Fact("Recompression", "traces of an earlier, stronger JPEG compression", note)
     if traces.grid is not None:

@@ -5,14 +5,26 @@ files (/file=), takes files of any number and keeps them, and names paths of the
 that is needed here. What it is sent is cleaned of files and addresses before it sees it.
 """
 
+import ipaddress
 import json
 import logging
 import re
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from urllib.parse import urlsplit
 
-from detector.page.api import Api
-from detector.page.receive import Body, Receive, Refused, Send, answer, header
+from detector.page.api import BUSY, Api
+from detector.page.connections import EACH, MOST
+from detector.page.receive import (
+    Body,
+    Receive,
+    Refused,
+    Send,
+    answer,
+    client_of,
+    header,
+    query,
+)
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +37,8 @@ OPEN = {
     "HEAD": re.compile(r"/"),
     "POST": re.compile(r"/gradio_api/queue/join/?|/gradio_api/cancel/?"),
 }
+HEALTH = "/health"
+LISTEN = "/gradio_api/queue/data"  # where a page waits for its answers
 MESSAGE = 100_000  # bytes of what Gradio's script sends
 DROPPED = {"meta", "url", "stream", "is_stream"}  # by which Gradio knows a file or an address
 POLICY = (
@@ -52,6 +66,7 @@ class Guard:
 
     def __init__(self, gradio: Asgi, api: Api) -> None:
         self.gradio, self.api = gradio, api
+        self.clients: Counter[str] = Counter()  # requests that are being answered
 
     async def __call__(self, scope: Mapping, receive: Receive, send: Send) -> None:
         """Passes a request on, or refuses it in JSON."""
@@ -70,7 +85,12 @@ class Guard:
                 message = {**message, "headers": [*own, *HEADERS.items()]}
             await send(message)
 
+        client = client_of(scope)
+        full = self.clients[client] >= EACH or self.clients.total() >= MOST
+        self.clients[client] += 1
         try:
+            if full and scope["path"] != HEALTH:  # who watches the server is told how it is
+                raise Refused(503, BUSY)
             await self._pass(scope, receive, guarded)
         except Refused as refused:
             await answer(guarded, refused.status, {"error": refused.message})
@@ -78,9 +98,15 @@ class Guard:
             log.exception("%s %s", scope["method"], scope["path"])
             if not started:
                 await answer(guarded, 500, {"error": "this went wrong in the server"})
+        finally:
+            self.clients[client] -= 1
+            if not self.clients[client]:
+                del self.clients[client]
 
     async def _pass(self, scope: Mapping, receive: Receive, send: Send) -> None:
         method, path = scope["method"], scope["path"]
+        if not self._ours(header(scope, b"host")):
+            raise Refused(403, "this server is not known by that name: see serve.names")
         if method == "POST" and not _same_origin(scope):
             raise Refused(403, "another site may not post here")
         if (method, path) in self.api.routes:
@@ -95,14 +121,33 @@ class Guard:
         if method == "POST":
             receive = await self._cleaned(scope, receive)
             scope = {**scope, "headers": [p for p in scope["headers"] if p[0] != b"content-length"]}
+        if path == LISTEN:
+            with self.api.sessions.listening(query(scope).get("session_hash", "")):
+                await self.gradio(scope, receive, send)
+            return
         await self.gradio(scope, receive, send)
+
+    def _ours(self, host: str) -> bool:
+        """Whether this server is meant, and not a name that somebody has pointed to it.
+
+        Else a page from elsewhere could ask here in its visitor's place, under a name of its own
+        that it has pointed to this machine (DNS rebinding). An address is nobody's name.
+        """
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+            if name in self.api.names or not host:  # browsers always name one
+                return True
+            ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        return True
 
     async def _cleaned(self, scope: Mapping, receive: Receive) -> Receive:
         """What Gradio is to receive: the JSON that was sent, without files and addresses."""
         limits = {"most": MESSAGE, "seconds": self.api.seconds, "budget": self.api.uploads.budget}
         async with Body(scope, receive, **limits) as body:
             try:
-                given = json.loads(body)
+                given = json.loads(body.data)
             except (ValueError, RecursionError):
                 raise Refused(400, "this is no JSON") from None
         message = json.dumps(cleaned(given)).encode()

@@ -1,7 +1,7 @@
 """From the bytes of a picture to everything that the page shows of it; no Gradio in here."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,14 +11,18 @@ from detector.errors import UserError
 from detector.page import words
 from detector.page.filed import Fact, facts
 from detector.page.networks import Opened
+from detector.page.seen import withheld
 from detector.page.survival import Survived, survival
+from detector.page.traces import check_scans
 from detector.page.words import Nearby, Said
-from detector.predictor import Prediction
+from detector.predicting.prediction import UNLIKE
+from detector.predictor import Prediction, Predictor
 
 TRAIN = (
     'Train a network on photographs, such as make train ARGS="model=lite0 data=hardfake", and start'
     " the page again."
 )
+MANY = "Each face has its own chance of a false alarm: the more faces, the likelier is one."
 
 
 @dataclass(frozen=True)
@@ -105,8 +109,11 @@ def judge(
             somebody sent, of which a network that has seen rendered faces alone says nothing.
     """
     try:
-        image = decode(data, max_pixels=options.max_pixels)
-        shown = tuple(facts(data, options.max_pixels))
+        # What the network would refuse is refused at once, with the limit that holds.
+        own = opened.predictor.preprocess.max_pixels if opened else options.max_pixels
+        check_scans(data)
+        image = decode(data, max_pixels=min(options.max_pixels, own))
+        shown = tuple(facts(data, image, options.max_pixels))
     except UserError as error:
         return Judgement(name, str(error))
     faces = tuple(find_faces(image))
@@ -130,45 +137,50 @@ def judge(
 def _answers(
     image: np.ndarray, faces: tuple[Found, ...], opened: Opened, options: Options, explain: bool
 ) -> tuple[tuple[Answer, ...], tuple[str, ...]]:
-    predictor, network = opened.predictor, opened.network
-    method = options.heatmap if explain and predictor.backend.name == "torch" else None
-    prediction = predictor.predict(image, heatmap=method, regions=method is not None)
-    if prediction.error:
-        return (Answer(0, words.no_verdict(prediction.error)),), ()
+    predictor = opened.predictor
+    try:
+        prediction, warnings = _predicted(image, predictor, options.heatmap if explain else None)
+    except UserError as error:  # such as a network that diverged
+        return (Answer(0, words.no_verdict(str(error))),), ()
     each = prediction.faces or (prediction,)
-    withheld = _withheld(each, faces)
-    warnings = []
-    if len(each) > options.max_faces:
-        warnings.append(f"Of {len(each)} faces the {options.max_faces} largest get an answer.")
+    if len(each) > 1:
+        count = max(len(each), len(faces))  # the Predictor itself stops before a crowd's end
+        if count > options.max_faces:
+            largest = min(len(each), options.max_faces)
+            warnings.append(f"Of {count} faces the {largest} largest get an answer.")
+        warnings.append(MANY)
         each = each[: options.max_faces]
-    survived: list = [()] * len(each)
-    if explain and withheld is None:
-        survived = survival(predictor, image, each)
-    made = []
-    for one, after in zip(each, survived, strict=True):
-        if one.error:
-            made.append(Answer(one.face, words.no_verdict(one.error)))
-            continue
-        near = words.nearby(one.p_fake, network.tested)
-        said = withheld or words.say(one.verdict, one.reason, near)
-        made.append(Answer(one.face, said, one, near, tuple(after)))
+    made = [_answer(one, faces, image.shape, opened) for one in each]
+    if explain:
+        judged = [at for at, answer in enumerate(made) if answer.said.kind != "none"]
+        after = survival(predictor, image, [each[at] for at in judged]) if judged else []
+        for at, changes in zip(judged, after, strict=True):
+            made[at] = replace(made[at], survived=tuple(changes))
     return tuple(made), tuple(warnings)
 
 
-def _withheld(each: tuple[Prediction, ...], faces: tuple[Found, ...]) -> Said | None:
-    """Why there is no verdict, whatever the score is; None where there may be one."""
-    whole = len(each) == 1 and each[0].box is None
-    if whole and not faces:
-        return words.no_verdict(
-            "No face was found in this picture. The network was trained on faces, and what it says"
-            " of anything else means nothing."
-        )
-    if whole and len(faces) > 1:
-        return words.no_verdict(
-            f"{len(faces)} faces were found, and this network judges a picture as one face. Cut out"
-            " one face at a time, or choose a network that was trained with data.crop=face."
-        )
-    return None
+def _predicted(
+    image: np.ndarray, predictor: Predictor, method: str | None
+) -> tuple[Prediction, list[str]]:
+    """The answer, with a heatmap where there can be one, and a warning where not."""
+    if method is not None and predictor.backend.name == "torch":
+        try:
+            return predictor.predict(image, heatmap=method, regions=True), []
+        except UserError as error:  # a network without the layers, or one that diverged
+            return predictor.predict(image), [f"There is no heatmap: {error}."]
+    return predictor.predict(image), []
+
+
+def _answer(
+    one: Prediction, faces: tuple[Found, ...], shape: tuple[int, ...], opened: Opened
+) -> Answer:
+    if one.error:
+        return Answer(one.face, words.no_verdict(one.error))
+    if said := withheld(one, faces, shape, opened.predictor.preprocess):
+        return Answer(one.face, said, one)
+    near = words.nearby(one.p_fake, opened.network.tested)
+    gated = opened.predictor.gate is not None
+    return Answer(one.face, words.say(one.verdict, one.reason, near, gated=gated), one, near)
 
 
 def plain(judgement: Judgement) -> dict:
@@ -205,9 +217,11 @@ def _plain_answer(answer: Answer, judgement: Judgement) -> Mapping:
         "says": " ".join((answer.said.headline, *answer.said.support)),
     }
     one = answer.prediction
-    # A score without a verdict would be read as one.
-    if one is None or answer.said.kind == "none":
+    if one is None:
         return given
+    if answer.said.kind == "none":  # a score without a verdict would be read as one
+        unlike = {"reason": one.reason, "unlikeness": one.unlikeness}
+        return given | (unlike if one.reason == UNLIKE else {})
     near, predictor = answer.near, judgement.opened.predictor
     return given | {
         "p_fake": one.p_fake,

@@ -5,7 +5,6 @@ that belong to the same weights: predictions.csv of its run folder, and a scorec
 checkpoint.
 """
 
-import csv
 import json
 import logging
 import re
@@ -15,54 +14,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import yaml
 
+from detector.data.synthetic.make import ABOUT
 from detector.errors import UserError
+from detector.page.measured import (
+    DAMAGED,
+    HeatmapFigure,
+    Measured,
+    read_scorecards,
+    read_tested,
+)
 from detector.predictor import Predictor
 
 log = logging.getLogger(__name__)
 
 CLASSES = ["fake", "real"]
 RENDERED = "synthetic"  # data.source of faces that this project draws
-DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError, csv.Error)
-
-
-@dataclass(frozen=True, eq=False)
-class Measured:
-    """What a network said of the test part of its own set.
-
-    Args:
-        p_fake: float64 (N), calibrated, in [0, 1].
-        fake: bool (N).
-        groups: (N,) group of each image; copies and edits of one photograph share it.
-    """
-
-    p_fake: np.ndarray
-    fake: np.ndarray
-    groups: np.ndarray
-
-
-@dataclass(frozen=True)
-class HeatmapFigure:
-    """What a scorecard says of one method's maps: how much lies where pictures were edited.
-
-    Args:
-        method: Of the maps.
-        set: On whose pictures.
-        n: How many of them have a known edit.
-        value, low, high: Times as much as of the strongest control, with its 95 % interval;
-            None where no picture has a known edit.
-        holds: Whether it is above 1 after correction.
-    """
-
-    method: str
-    set: str
-    n: int
-    value: float | None
-    low: float | None
-    high: float | None
-    holds: bool
+BLENDED = "blended"
+UNTOLD = {RENDERED, BLENDED, "joint"}  # names of sets that do not say that they are photographs
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +136,7 @@ def find_networks(runs: Path) -> list[Network]:
     Args:
         runs: Folder of all runs.
     """
-    cards = _scorecards(runs)
+    cards = read_scorecards(runs)
     found, unusable = [], 0
     for file in runs.glob("train/*/*/checkpoints/best.ckpt"):
         folder = file.parent.parent
@@ -193,7 +163,7 @@ def named_network(what: Path | str) -> Network:
     folder = path if (path / "metrics.json").is_file() else path.parent.parent
     if path in (folder, folder / "checkpoints" / "best.ckpt"):
         try:
-            network = read_run(folder, _scorecards(folder.parents[2]))
+            network = read_run(folder, read_scorecards(folder.parents[2]))
         except (*DAMAGED, IndexError):
             network = None  # a checkpoint by itself
         if network is not None:
@@ -205,7 +175,12 @@ def named_network(what: Path | str) -> Network:
             " tells fake from real"
         )
     label = f"{path.stem}, trained on {predictor.trained_on}, its test not known here"
-    rendered = predictor.trained_on == RENDERED
+    rendered = predictor.trained_on in UNTOLD
+    if rendered and predictor.trained_on != RENDERED:
+        log.warning(
+            "%s does not say whether its set (%s) has photographs, so that none gets a verdict:"
+            " name its run folder instead", path, predictor.trained_on,
+        )  # fmt: skip
     size = predictor.preprocess.size if rendered else 0
     return Network(path.stem, label, path, predictor.trained_on, not rendered, size)
 
@@ -247,55 +222,25 @@ def read_run(folder: Path, cards: Mapping[Path, Mapping[str, HeatmapFigure]]) ->
 
 
 def is_rendered(data: Mapping) -> bool:
-    """Whether a `data` config holds no photograph: rendered faces, or several sets of them."""
-    if data["source"] != "joint":
-        return data["source"] == RENDERED
-    return all(str(entry).split()[0] == RENDERED for entry in data["sets"])
+    """Whether a `data` config holds no photograph: rendered faces, or several sets of them.
 
-
-def read_tested(folder: Path) -> Measured | None:
-    """The test part of a run's predictions.csv; None where there is none.
-
-    Raises:
-        One of DAMAGED: A file is missing or damaged.
+    Blends are what they were made of; where that cannot be read, they are no photographs.
     """
-    with open(folder / "predictions.csv", newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["split"] == "test"]
-    if not rows:
-        return None
-    with open(folder / "split.csv", newline="", encoding="utf-8") as file:
-        group = {row["path"]: row["group"] for row in csv.DictReader(file)}
-    p_fake = np.array([float(row["p_fake"]) for row in rows])
-    if not ((p_fake >= 0) & (p_fake <= 1)).all():
-        raise ValueError("scores outside 0 to 1")
-    return Measured(
-        p_fake,
-        np.array([int(row["label"]) == 0 for row in rows]),
-        np.array([group[row["path"]] for row in rows]),
-    )
+    if data["source"] == "joint":
+        return all(_is_rendered_member(str(entry).split()) for entry in data["sets"])
+    return _is_rendered_set(data["source"], data.get("root"))
 
 
-def _scorecards(runs: Path) -> dict[Path, dict[str, HeatmapFigure]]:
-    """By resolved checkpoint and method, the newest figure of each."""
-    found: dict[Path, dict[str, HeatmapFigure]] = {}
-    files = runs.glob("gradcam/*/*/scorecard.json")
-    for file in sorted(files, key=lambda path: path.stat().st_mtime):
-        try:
-            card = json.loads(file.read_text(encoding="utf-8"))
-            if card["options"]["untrained"] or card["explained"] != "fake":
-                continue
-            figures = {method: _figure(card, method) for method in card["options"]["methods"]}
-            found.setdefault(Path(card["checkpoint"]).resolve(), {}).update(figures)
-        except DAMAGED as error:
-            log.info("%s is left out (%s: %s)", file, type(error).__name__, error)
-    return found
+def _is_rendered_member(entry: list[str]) -> bool:
+    settings = dict(word.partition("=")[::2] for word in entry[1:])
+    return _is_rendered_set(settings.get("data.source", entry[0]), settings.get("data.root"))
 
 
-def _figure(card: Mapping, method: str) -> HeatmapFigure:
-    for kind in ("pixels", "parts"):
-        section = card["masks"][kind]
-        if section["n"] and (measured := section["methods"].get(method)):
-            lift = measured["lift"]
-            ends = lift["value"], lift["low"], lift["high"]
-            return HeatmapFigure(method, card["set"], section["n"], *ends, bool(lift["holds"]))
-    return HeatmapFigure(method, card["set"], 0, None, None, None, False)
+def _is_rendered_set(source: str, root: object) -> bool:
+    if source != BLENDED:
+        return source == RENDERED
+    try:
+        about = json.loads((Path(str(root)).expanduser() / ABOUT).read_text(encoding="utf-8"))
+        return about["of"] in UNTOLD
+    except (OSError, ValueError, KeyError, TypeError):
+        return True

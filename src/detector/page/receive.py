@@ -6,15 +6,12 @@ because a browser shows no answer that comes before it has sent everything.
 
 import asyncio
 import json
-import re
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from email.message import Message
+from urllib.parse import parse_qs
 
 from detector.page.uploads import Budget, Full
 
 DRAINED = 128_000_000  # bytes of a body that is too large, at most
-NAME = 80  # letters
 Receive = Callable[[], Awaitable[Mapping]]
 Send = Callable[[Mapping], Awaitable[None]]
 
@@ -30,14 +27,6 @@ class Refused(Exception):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status, self.message = status, message
-
-
-@dataclass(frozen=True)
-class Sent:
-    """A file of a request; its name is without folders."""
-
-    name: str
-    data: bytes
 
 
 class Body:
@@ -64,35 +53,38 @@ class Body:
     ) -> None:
         self.scope, self.receive, self.limit = scope, receive, limit
         self.most, self.seconds, self.budget = most, seconds, budget
-        self.taken = 0
+        self.taken, self.data, self.client = 0, bytearray(), client_of(scope)
 
-    async def __aenter__(self) -> bytes:
-        """Reads it.
+    async def __aenter__(self) -> "Body":
+        """Reads it into `data`.
 
         Raises:
             Refused: It is too large (413), too slow (408), or there is no room (503).
         """
         try:
             async with asyncio.timeout(self.seconds):
-                return await self._read()
+                await self._read()
         except TimeoutError:
-            self._give()
+            self.keep(0)
             raise Refused(408, f"the request took longer than {self.seconds:g} s") from None
         except BaseException:
-            self._give()
+            self.keep(0)
             raise
+        return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._give()
+        self.keep(0)
 
-    def _give(self) -> None:
-        self.budget.give(self.taken)
-        self.taken = 0
+    def keep(self, size: int) -> None:
+        """Lets go of `data`, and of its share of the budget but for what was cut out of it."""
+        self.data = bytearray()
+        self.budget.give(self.taken - size, self.client)
+        self.taken = size
 
-    async def _read(self) -> bytes:
+    async def _read(self) -> None:
         declared = header(self.scope, b"content-length")
         too_large = declared.isdigit() and int(declared) > self.most
-        chunks, size, refused = [], 0, None
+        size, refused = 0, None
         while True:
             message = await self.receive()
             if message["type"] == "http.disconnect":
@@ -100,23 +92,22 @@ class Body:
             chunk = message.get("body", b"")
             size += len(chunk)
             if too_large or size > self.most:
-                refused = Refused(413, self.limit)
+                refused = refused or Refused(413, self.limit)
             elif refused is None:
                 try:
-                    self.budget.take(len(chunk))
+                    self.budget.take(len(chunk), self.client)
                     self.taken += len(chunk)
-                    chunks.append(chunk)
+                    self.data += chunk
                 except Full:
                     refused = Refused(503, "too much is being sent at once: try again in a moment")
             if refused is not None:
-                chunks = []
+                self.keep(0)  # others need it, while the rest is thrown away
                 if size > DRAINED:
                     raise refused
             if not message.get("more_body"):
                 break
         if refused is not None:
             raise refused
-        return b"".join(chunks)
 
 
 def header(scope: Mapping, name: bytes) -> str:
@@ -127,68 +118,20 @@ def header(scope: Mapping, name: bytes) -> str:
     return ""
 
 
+def query(scope: Mapping) -> dict[str, str]:
+    """What stands behind the question mark; of one that stands there twice, the last."""
+    given = parse_qs(scope.get("query_string", b"").decode("latin-1"))
+    return {key: values[-1] for key, values in given.items()}
+
+
+def client_of(scope: Mapping) -> str:
+    """Address of who asks; empty where the server does not tell."""
+    return scope["client"][0] if scope.get("client") else ""
+
+
 def megabytes(size: int) -> str:
     """A number of bytes in words."""
     return f"{size / 1e6:g} MB"
-
-
-def clean_name(name: str) -> str:
-    """A file's name as it is shown: no folders, printable, short."""
-    last = re.split(r"[/\\]", name)[-1]
-    kept = " ".join("".join(c if c.isprintable() else " " for c in last).split())
-    if not kept.strip("."):
-        return "picture"
-    return kept if len(kept) <= NAME else f"{kept[: NAME - 1]}…"
-
-
-def files_of(body: bytes, content_type: str, disposition: str = "") -> list[Sent]:
-    """The files of a request: parts of multipart/form-data with a name, or the body itself.
-
-    Args:
-        body: Of the request.
-        content_type: Its header.
-        disposition: Its header, which may name a bare body.
-
-    Raises:
-        Refused: The multipart is damaged (400).
-    """
-    kind, options = _parsed("content-type", content_type)
-    if kind != "multipart/form-data":
-        name = _parsed("content-disposition", disposition)[1].get("filename", "")
-        return [Sent(clean_name(name), body)]
-    boundary = options.get("boundary", "").encode("latin-1", "replace")
-    mark = b"--" + boundary
-    if not boundary or not body.startswith(mark):
-        raise Refused(400, "the multipart body does not begin with its boundary")
-    pieces = (b"\r\n" + body).split(b"\r\n" + mark)[1:]
-    if not pieces or not pieces[-1].startswith(b"--"):
-        raise Refused(400, "the multipart body has no end: it was cut short")
-    found = []
-    for piece in pieces[:-1]:
-        head, gap, data = piece.partition(b"\r\n\r\n")
-        if not gap:
-            raise Refused(400, "a part of the multipart body has no header")
-        for line in head.decode("utf-8", "replace").split("\r\n"):
-            key, _, value = line.partition(":")
-            if key.strip().lower() == "content-disposition":
-                options = _parsed(key, value)[1]
-                if "filename" in options:
-                    found.append(Sent(clean_name(options["filename"]), data))
-    return found
-
-
-def _parsed(key: str, value: str) -> tuple[str, dict[str, str]]:
-    """A header's first word, in small letters, and its options; RFC 2231 and quotes undone."""
-    message = Message()
-    try:
-        message[key] = " ".join(value.split())
-        first, *rest = message.get_params(failobj=[("", "")], header=key)
-        options = {name.lower(): str(given) for name, given in rest}
-        if (name := message.get_filename()) is not None:
-            options["filename"] = name
-        return first[0].strip().lower(), options
-    except (ValueError, LookupError):
-        return "", {}
 
 
 async def answer(

@@ -9,11 +9,24 @@ detection of doctored JPEG image via block artifact grid extraction, Signal Proc
 from dataclasses import dataclass
 
 import numpy as np
+from PIL import Image
 
-from detector.data.container import open_picture
 from detector.data.decode import Header
+from detector.errors import UserError
 
 SIDE = 1024  # pixels a side that are looked at, from the corner on
+SMALLEST = 64  # pixels a side
+SCANS = 100  # of a JPEG
+# What undoes an EXIF orientation; 1 is upright.
+STORED = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
 LOSSLESS = {"PNG", "BMP", "TIFF", "PPM", "GIF"}
 # In zigzag order from the first after the mean: those with enough other values than 0.
 FREQUENCIES = ((0, 1), (1, 0), (2, 0), (1, 1), (0, 2), (0, 3), (1, 2), (2, 1), (3, 0))
@@ -41,34 +54,46 @@ class Traces:
         gaps: Whether histograms of coefficients have the gaps of a coarser first compression.
         grid: Column and row, 0 to 7, at which blocks begin that are not the file's own; None
             where there are none.
+        looked: Whether anybody could look: not in a small picture, nor below the blocks that
+            other formats have of their own.
     """
 
     gaps: bool = False
     grid: tuple[int, int] | None = None
+    looked: bool = True
 
 
-def find_traces(data: bytes, header: Header, max_pixels: int) -> Traces:
-    """Looks for both in a file that can be decoded.
+def check_scans(data: bytes) -> None:
+    """Refuses a JPEG of very many scans: each goes over the whole picture again.
+
+    A progressive one has about ten. Within a scan the two bytes are never found.
+
+    Raises:
+        UserError: It has too many.
+    """
+    scans = data.count(b"\xff\xda") if data.startswith(b"\xff\xd8") else 0
+    if scans > SCANS:
+        raise UserError(f"a JPEG of {scans} scans takes too long to read: save it anew")
+
+
+def find_traces(image: np.ndarray, header: Header) -> Traces:
+    """Looks for both in a picture.
 
     Args:
-        data: The whole file.
-        header: Of it.
-        max_pixels: As for `decode`.
+        image: uint8 (H, W, 3), as `decode` gives it.
+        header: Of the file.
     """
-    im = open_picture(data, max_pixels)
-    if header.format == "JPEG":
-        im.draft("L", im.size)  # the luminance as it is stored
-    im.load()
-    grey = np.asarray(im.crop((0, 0, min(SIDE, im.width), min(SIDE, im.height))).convert("L"))
-    grey = grey.astype(np.float32)
-    if min(grey.shape) < 64:
-        return Traces()
+    turned = Image.fromarray(image)
+    if header.format == "JPEG" and header.orientation in STORED:  # blocks lie as they were stored
+        turned = turned.transpose(STORED[header.orientation])
+    grey = turned.crop((0, 0, min(SIDE, turned.width), min(SIDE, turned.height))).convert("L")
+    grey = np.asarray(grey, np.float32)
+    if min(grey.shape) < SMALLEST or header.format not in LOSSLESS | {"JPEG"}:
+        return Traces(looked=False)
     if header.format == "JPEG":
         table = np.array(header.quantization[0], np.float32).reshape(8, 8)
         return Traces(has_gaps(grey, table), foreign_grid(grey, own=True))
-    if header.format in LOSSLESS:
-        return Traces(grid=foreign_grid(grey, own=False))
-    return Traces()  # WebP and AVIF have blocks of their own
+    return Traces(grid=foreign_grid(grey, own=False))
 
 
 def has_gaps(grey: np.ndarray, table: np.ndarray) -> bool:

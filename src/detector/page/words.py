@@ -4,13 +4,14 @@
 end of their 95 % interval has to lie beyond one half. Otherwise it is a leaning.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from detector.evaluation.calibration import log_odds
 from detector.evaluation.intervals import effective_n, wilson
-from detector.page.networks import HeatmapFigure, Measured
+from detector.page.measured import HeatmapFigure, Measured
+from detector.predicting.prediction import UNLIKE
 
 NEIGHBOURS = 100  # test pictures whose scores are nearest, at most
 ALIKE = 0.05, 0.5  # and within so much of p_fake, or of its log odds
@@ -24,12 +25,17 @@ NO_GATE = (
     "Whether this picture is like those on which the network was trained was not checked: the"
     " network came without such a check."
 )
+GATED = (
+    "Among those counted are also test pictures that the network would have refused as unlike those"
+    " on which it was trained."
+)
 
 CANNOT = (
     "It cannot prove anything about one picture: it says how often pictures that were scored alike"
     " were fake, in the set on which the network was tested.",
     "It does not know how rare fakes are where this picture comes from. Where they are rarer than"
-    " in the test set, more of the pictures that it calls fake are real.",
+    " in the test set, more of the pictures that it calls fake are real; where they are more"
+    " frequent, more of those that it calls real are fake.",
     "It knows the kinds of fakes that it was trained on. Others, newer ones among them, it may"
     " call real.",
     "It may have learnt how pictures of a set were framed, compressed or coloured, and not the"
@@ -110,14 +116,26 @@ def nearby(p_fake: float, tested: Measured | None) -> Nearby | None:
     return Nearby(n, fakes, low, high, span, len(odds), int(tested.fake.sum()))
 
 
-def say(verdict: str, reason: str, near: Nearby | None) -> Said:
+def say(verdict: str, reason: str, near: Nearby | None, *, gated: bool = False) -> Said:
     """Puts an answer into words.
 
     Args:
         verdict: `fake`, `real` or `unsure`.
         reason: Why it is unsure, as `Prediction.reason`.
         near: As `nearby` gives it.
+        gated: Whether the network refuses pictures unlike its own, which the counts do not heed.
     """
+    if reason == UNLIKE:
+        return no_verdict(
+            f"This picture is {UNLIKE}, and what was measured on the test set does not hold for it."
+        )
+    said = _said(verdict, reason, near)
+    if gated and near is not None:
+        return replace(said, support=(*said.support, GATED))
+    return said
+
+
+def _said(verdict: str, reason: str, near: Nearby | None) -> Said:
     if verdict not in ("fake", "real"):
         return _unsure(reason, near)
     if near is None:
@@ -130,11 +148,11 @@ def say(verdict: str, reason: str, near: Nearby | None) -> Said:
         return Said(
             f"leaning {verdict}",
             f"Leaning towards {verdict}, not more.",
-            (_few(near), base_rate(near)),
+            (_few(near), base_rate(near, verdict)),
         )
     surely = near.low > 0.5 if verdict == "fake" else near.high < 0.5
     head = f"Probably {verdict}." if surely else f"Leaning towards {verdict}, not more."
-    support = [counted(verdict, near), base_rate(near)]
+    support = [counted(verdict, near), base_rate(near, verdict)]
     if not surely:
         support.insert(
             1, f"That share may be no more than one half: too little to say probably {verdict}."
@@ -159,11 +177,14 @@ def counted(verdict: str, near: Nearby) -> str:
     )
 
 
-def base_rate(near: Nearby) -> str:
-    """The mix at which that was measured."""
+def base_rate(near: Nearby, verdict: str = "fake") -> str:
+    """The mix at which that was measured, and what another mix would do to the verdict."""
+    rarer = "rarer, a picture scored like this is less often fake"
+    if verdict == "real":
+        rarer = "more frequent, a picture scored like this is more often fake"
     return (
         f"That is at the mix of the test set, in which {near.tested_fakes} of {near.tested}"
-        " pictures are fake; where fakes are rarer, a picture scored like this is less often fake."
+        f" pictures are fake; where fakes are {rarer}."
     )
 
 
@@ -194,10 +215,6 @@ def _unsure(reason: str, near: Nearby | None) -> Said:
         support = [counted("fake", near), "That is no verdict.", base_rate(near)]
     elif near is not None:
         support = [_few(near), base_rate(near)]
-    if "unlike" in reason:  # what was measured does not hold for such a picture
-        support = [
-            "What was measured on the test set does not hold for a picture that is unlike it."
-        ]
     return Said("unsure", why, tuple(support))
 
 
