@@ -8,6 +8,7 @@ from torch import nn
 
 from detector.errors import UserError
 from detector.run import compiled
+from detector.models import fused
 from detector.run.compiled import Compiled, choose_compiled
 from detector.run.session import Session
 from tests.conftest import fit_until_killed
@@ -43,8 +44,9 @@ def shapes(monkeypatch):
 
 
 def test_full_batches_of_training_alone_go_through_it_and_the_training_is_the_same(
-    tiny, traced, shapes
+    tiny, traced, shapes, monkeypatch
 ):
+    monkeypatch.setattr(fused, "available", lambda: False)  # what is compiled is layer by layer
     settings = (*SMALL, "ema.decay=0.9", "trainer.max_epochs=2")
     session = Session(tiny(*settings, "trainer.compile=true"))
     fit_until_killed(session, 1, 1)
