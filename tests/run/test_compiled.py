@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from detector.errors import UserError
-from detector.run import compiled
 from detector.models import fused
+from detector.run import compiled
 from detector.run.compiled import Compiled, choose_compiled
 from detector.run.session import Session
 from tests.conftest import fit_until_killed
