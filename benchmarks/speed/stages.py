@@ -5,7 +5,7 @@
 In the precision and layout that training uses here. The bound of a layer is what its arithmetic
 takes at the speed of a large matrix product, or what reading and writing its tensors once takes at
 the speed of a copy, whichever is longer. Prints a table; the figures are milliseconds of one batch,
-each layer alone, forward and backward.
+each layer alone, forward and backward, and below it layers that are trained as one.
 """
 
 import statistics
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from detector import cli
 from detector.models.build import build_network
+from detector.models.fused import FusedSequential, find_run, run_fused
 from detector.run.hardware import choose_hardware
 from detector.run.heap import keep_freed_memory
 
@@ -69,12 +70,13 @@ def main(name: str, size: int, batch: int = 32) -> None:
     print("| layer | GFLOP | MB | bound, ms | forward, ms | backward, ms | times the bound |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     here = torch.randn(batch, 3, size, size).contiguous(memory_format=torch.channels_last)
-    sums = [0.0] * 5
+    sums, inputs = [0.0] * 5, {}
     leaves = [(k, one) for k, one in network.named_modules() if not list(one.children())]
     for at, (path, layer) in enumerate(leaves):
         if isinstance(layer, nn.Linear) and here.ndim == 4:
             here = here.flatten(1)
         seen = here.detach().requires_grad_(at > 0)
+        inputs[layer] = seen
 
         def forward(layer=layer, seen=seen) -> Tensor:
             # In place, a layer would change what the next round sees.
@@ -84,12 +86,7 @@ def main(name: str, size: int, batch: int = 32) -> None:
         made = forward()
         wanted = [one for one in (seen, *layer.parameters()) if one.requires_grad]
         gradient = torch.randn_like(made)
-        ahead = milliseconds(forward)
-        back = milliseconds(
-            lambda made=made, wanted=wanted, gradient=gradient: torch.autograd.grad(
-                made, wanted, gradient, retain_graph=True
-            )
-        )
+        ahead, back = milliseconds(forward), backward(made, wanted, gradient)
         # Backward: the gradients of inputs and of weights cost as much as the forward pass, each.
         passes = 1 + (at > 0) + any(True for _ in layer.parameters())
         flop = passes * operations(layer, seen, made)
@@ -101,6 +98,33 @@ def main(name: str, size: int, batch: int = 32) -> None:
         print(f"| {path} {type(layer).__name__} | {_cells(row)} | {(ahead + back) / bound:.1f} |")
         here = made.detach()
     print(f"| together | {_cells(sums)} | {(sums[3] + sums[4]) / sums[2]:.1f} |")
+    as_one(network, inputs, fast, wide)
+
+
+def backward(made: Tensor, wanted: list[Tensor], gradient: Tensor) -> float:
+    """Milliseconds of a backward pass."""
+    return milliseconds(lambda: torch.autograd.grad(made, wanted, gradient, retain_graph=True))
+
+
+def as_one(network: nn.Module, inputs: dict[nn.Module, Tensor], fast: float, wide: float) -> None:
+    """Rows for what `detector.models.fused` trains as one; its bound: input and output, once."""
+    sums = [0.0] * 5
+    for path, layers in network.named_modules():
+        for at in range(len(layers) if isinstance(layers, FusedSequential) else 0):
+            run, seen = find_run(layers[at:]), inputs.get(layers[at])
+            if run is None or (at and find_run(layers[at - 1 :]) is not None):
+                continue
+            made = run_fused(seen, run)
+            parameters = [] if run.norm is None else [*run.norm.parameters()]
+            gradient = torch.randn_like(made)
+            ahead = milliseconds(lambda seen=seen, run=run: run_fused(seen, run))
+            back = backward(made, [seen, *parameters], gradient)
+            flop, moved = 3.0 * seen.numel(), 2 * (seen.nbytes + made.nbytes)
+            row = [flop / 1e9, moved / 1e6, max(flop / fast, moved / wide), ahead, back]
+            sums = [a + b for a, b in zip(sums, row, strict=True)]
+            ratio = (ahead + back) / row[2]
+            print(f"| {path}, {run.length} layers as one | {_cells(row)} | {ratio:.1f} |")
+    print(f"| all that go as one | {_cells(sums)} | {(sums[3] + sums[4]) / sums[2]:.1f} |")
 
 
 def _cells(row: list[float]) -> str:

@@ -22,9 +22,10 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from detector import cli
+from detector.models import fused
 from detector.models.build import build_network
 from detector.run.hardware import choose_hardware
-from detector.run.heap import ask_for_huge_pages, keep_freed_memory
+from detector.run.heap import ask_for_huge_pages, give_back_freed_memory, keep_freed_memory
 
 ROUNDS, STEPS, WARM_UP = 3, 8, 4
 SIDES = {"cnn6": 224, "cnn2": 300}
@@ -32,6 +33,7 @@ HUGE = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 # Network, change, and what the process is started with.
 TRIED = {
     "cnn6, as trained": ("cnn6", "", {}),
+    "cnn6, layer by layer": ("cnn6", "layers", {}),
     "cnn6, freed memory given back": ("cnn6", "given back", {}),
     "cnn6, freed memory given back, huge pages by glibc": ("cnn6", "given back", HUGE),
     "cnn6, freed memory given back, huge pages by PyTorch": (
@@ -41,6 +43,9 @@ TRIED = {
     "cnn6, pooled before it is normalized": ("cnn6", "pooled first", {}),
     "cnn6, small pages": ("cnn6", "small pages", {}),
     "cnn2, as trained": ("cnn2", "", {}),
+    "cnn2, layer by layer": ("cnn2", "layers", {}),
+    "cnn2, layer by layer, PyTorch's dropout": ("cnn2", "layers, dropout", {}),
+    "cnn2, trainer.keep_memory=false": ("cnn2", "not kept", {"THP_MEM_ALLOC_ENABLE": "1"}),
     "cnn2, freed memory given back": ("cnn2", "given back", {}),
     "cnn2, freed memory given back, huge pages by glibc": ("cnn2", "given back", HUGE),
     "cnn2, small pages": ("cnn2", "small pages", {}),
@@ -107,6 +112,13 @@ class ByComparisons(nn.Module):
 
 
 def changed(network: nn.Module, change: str) -> nn.Module:
+    """Changes of layers are beside `layers`: what is no layer of PyTorch goes one by one."""
+    if change.startswith("layers"):
+        fused.available = lambda: False
+    if change == "layers, dropout":
+        for at, layer in enumerate(network.features):
+            if isinstance(layer, nn.Dropout):
+                network.features[at] = nn.Dropout(layer.p)
     if change == "compiled":
         network.compile()
     if change == "pooled first":
@@ -127,7 +139,9 @@ def one(name: str, change: str) -> dict:
     size = SIDES[name]
     network = changed(build_network(**settings, size=size, classes=2).train(), change)
     network = network.to(memory_format=torch.channels_last)
-    if change != "given back":
+    if change == "not kept":
+        give_back_freed_memory("cpu")
+    elif change != "given back":
         keep_freed_memory("cpu")
     optimizer = torch.optim.Adam(network.parameters(), 1e-4, fused=True)
     if change in ("states first", "all first"):
