@@ -90,7 +90,7 @@ def _crop(size: int, *, scale: float) -> v2.Transform:
 
 
 class _Jitter(v2.ColorJitter):
-    """torchvision's, rounded once and in a fifth of the time (`benchmarks/jitter.py`).
+    """torchvision's, rounded once and faster (`benchmarks/augment.py` times the whole chain).
 
     Each step is linear in the pixels, so all of them together are one matrix. torchvision cuts off
     what lies behind the point after each: half a grey level darker a step. OpenCV's matrix has ten
