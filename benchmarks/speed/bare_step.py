@@ -7,6 +7,9 @@ memory format, in turn; on a GPU also with cuDNN's choice by trial, and compiled
 JSON.
 """
 
+import early  # noqa: F401
+
+# isort: split
 import itertools
 import json
 import statistics

@@ -8,6 +8,9 @@ the speed of a copy, whichever is longer. Prints a table; the figures are millis
 each layer alone, forward and backward, and below it layers that are trained as one.
 """
 
+import early  # noqa: F401
+
+# isort: split
 import statistics
 import sys
 import time

@@ -6,6 +6,9 @@ Each in a process of its own, round after round: milliseconds of a step of 32 im
 the largest size of the process. NOTES.md has what was expected of each.
 """
 
+import early  # noqa: F401
+
+# isort: split
 import json
 import os
 import platform

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from detector.run.heap import OWN, ask_for_huge_pages, keep_freed_memory
+from detector.run.heap import OWN, ask_for_huge_pages, before_torch, keep_freed_memory
 
 SCRIPT = """
 import json, resource, sys
@@ -73,3 +73,21 @@ def test_nothing_is_asked_elsewhere_or_where_the_environment_says_how(monkeypatc
     monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_")
     monkeypatch.setattr(platform, "system", lambda: "Darwin")
     assert ask_for_huge_pages() == 0
+
+
+def test_before_torch_leaves_what_the_environment_says(monkeypatch):
+    names = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "THP_MEM_ALLOC_ENABLE")
+    for name in names:
+        monkeypatch.setenv(name, "x")
+        monkeypatch.delenv(name)  # set and gone again, so that it is put back afterwards
+    before_torch(True)
+    assert os.environ["GOMP_SPINCOUNT"] == "10000" and names[2] not in os.environ
+    before_torch(False)
+    assert os.environ[names[2]] == "1"
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    before_torch(True)
+    assert os.environ["GOMP_SPINCOUNT"] == "7"
+    monkeypatch.delenv("GOMP_SPINCOUNT")
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    before_torch(True)
+    assert "GOMP_SPINCOUNT" not in os.environ
