@@ -1,4 +1,4 @@
-"""Imported before torch, whose OpenMP reads the environment at its start, as in `detector.train`."""
+"""Imported before torch: its OpenMP reads the environment at its start, as in `detector.train`."""
 
 from detector.run.heap import before_torch
 
