@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 
 import lightning as L
 import numpy as np
@@ -11,7 +12,7 @@ from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import BinaryAccuracy, BinaryAUROC
 
 from detector.data.preprocess import Preprocess
-from detector.models.depthwise import QuickDepthwise
+from detector.models.depthwise import QuickDepthwise, has_depthwise
 from detector.models.halves import in_two
 from detector.models.head import Backbone
 from detector.models.parts import CLASSES, LossOfParts, with_bits
@@ -75,6 +76,7 @@ class DetectorModule(L.LightningModule):
         self.share, self.stream, self.compiled = share, stream, compiled
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.network = network.to(memory_format=self.memory_format)
+        self.depthwise = has_depthwise(network)
         self.card, self.seed = dict(card), seed
         self.optimizer, self.schedule = dict(optimizer), dict(schedule)
         for name, values in (("mean", preprocess.mean), ("std", preprocess.std)):
@@ -109,7 +111,7 @@ class DetectorModule(L.LightningModule):
         if images.ndim == 2:
             return in_two(self.network)[1](images)
         network = self.compiled if self.training and self.compiled else self.network
-        with QuickDepthwise():
+        with QuickDepthwise() if self.depthwise else nullcontext():
             return network(self.scaled(images))
 
     def scaled(self, images: Tensor) -> Tensor:
