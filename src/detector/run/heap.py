@@ -6,9 +6,7 @@ import platform
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -2, -3, -4  # of glibc's malloc.h
 PAD = 64 << 20  # bytes more than is needed: with less, blocks that fit nowhere else are left behind
-LARGE = (
-    8 << 20
-)  # bytes of a block that is given back: below, clearing pages costs more than it saves
+LARGE = 8 << 20  # bytes of a block that is given back; smaller ones are kept in any case
 MADV_HUGEPAGE = 14  # of Linux's mman.h
 HUGE = 2 << 20  # bytes of a huge page, as on x86; larger ones elsewhere are aligned too
 OWN = ("GLIBC_TUNABLES", "MALLOC_MMAP_MAX_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")
@@ -47,12 +45,17 @@ def give_back_freed_memory(device: str) -> bool:
     return _set(device, {M_MMAP_THRESHOLD: LARGE, M_TRIM_THRESHOLD: -1, M_TOP_PAD: PAD})
 
 
+def handle_freed_memory(device: str, *, keep: bool) -> bool:
+    """`keep_freed_memory` or `give_back_freed_memory`, as `trainer.keep_memory` says."""
+    return keep_freed_memory(device) if keep else give_back_freed_memory(device)
+
+
 def before_torch(keep_memory: bool) -> None:
     """What PyTorch and its OpenMP read from the environment, at their start.
 
     Threads of GNU's OpenMP that have nothing to do keep a core busy for milliseconds, in case more
     comes (GOMP_SPINCOUNT, 300,000 rounds). The loops of `detector.models.fused` have threads of
-    their own, which want that core: with a thirtieth a step of `cnn6` takes three quarters.
+    their own, which want that core: with a thirtieth a step of `cnn6` at 128 px takes three quarters.
 
     Blocks that are given back come again with pages of 2 MB, which are cleared faster.
 

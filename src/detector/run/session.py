@@ -43,7 +43,7 @@ from detector.run.ddp import share_of_loss
 from detector.run.embedded import embed_as_set
 from detector.run.finish import hyperparameters, predict_parts, write_results
 from detector.run.hardware import choose_hardware
-from detector.run.heap import give_back_freed_memory, keep_freed_memory
+from detector.run.heap import handle_freed_memory
 from detector.run.history import History
 from detector.run.loop import callbacks, make_trainer, quiet
 from detector.run.optim import parameter_groups
@@ -116,8 +116,7 @@ class Session:
             cache_dir=cache,
             progress=bar(self.progress, "looking for faces"),
         )
-        memory = keep_freed_memory if cfg.trainer.keep_memory else give_back_freed_memory
-        memory(self.hardware.accelerator)
+        handle_freed_memory(self.hardware.accelerator, keep=cfg.trainer.keep_memory)
         steps = OmegaConf.to_container(cfg.augment.steps, resolve=True)
         augment = Augment(steps, self.preprocess.size, cfg.seed)
         self.data = FaceData(
