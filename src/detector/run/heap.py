@@ -55,7 +55,8 @@ def before_torch(keep_memory: bool) -> None:
 
     Threads of GNU's OpenMP that have nothing to do keep a core busy for milliseconds, in case more
     comes (GOMP_SPINCOUNT, 300,000 rounds). The loops of `detector.models.fused` have threads of
-    their own, which want that core: with a thirtieth a step of `cnn6` at 128 px takes three quarters.
+    their own, which want that core: with a thirtieth a step of `cnn6`, 128 px, takes three
+    quarters.
 
     Blocks that are given back come again with pages of 2 MB, which are cleared faster.
 
