@@ -19,6 +19,7 @@ import steps
 from watched import memory
 
 WARM_UP, COUNTED = 10, 6  # steps
+SLICE = 4.0  # seconds a way is let run at the least: a shorter slice shows the machine's mood
 PATIENCE = 600  # seconds, for a start
 
 
@@ -62,13 +63,17 @@ class Way:
         """Some steps; their rate is kept."""
         self.send(signal.SIGCONT)
         begun = time.monotonic()
-        self.wait(lambda: self._since(begun, steps.TRAINING)[2] >= COUNTED)
+        self.wait(lambda: self._enough(begun))
         images, seconds, _ = self._since(begun, steps.TRAINING)
         self._remember()
         self.send(signal.SIGSTOP)
         self.rates.append(images / seconds)
         images, seconds, _ = self._since(begun, steps.VALIDATION)
         self.validated, self.validating = self.validated + images, self.validating + seconds
+
+    def _enough(self, begun: float) -> bool:
+        _, seconds, count = self._since(begun, steps.TRAINING)
+        return count >= COUNTED and seconds >= SLICE
 
     def _since(self, begun: float, wanted: str) -> tuple[int, float, int]:
         """Images, seconds and number of whole steps of a kind."""
