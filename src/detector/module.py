@@ -12,10 +12,12 @@ from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import BinaryAccuracy, BinaryAUROC
 
 from detector.data.preprocess import Preprocess
+from detector.models.cnn import SmallCNN
 from detector.models.depthwise import QuickDepthwise, has_depthwise
 from detector.models.halves import in_two
 from detector.models.head import Backbone
 from detector.models.parts import CLASSES, LossOfParts, with_bits
+from detector.models.scaling import scaled
 from detector.run.mixup import draw, mixed_loss
 from detector.run.optim import make_optimizer
 
@@ -77,6 +79,7 @@ class DetectorModule(L.LightningModule):
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.network = network.to(memory_format=self.memory_format)
         self.depthwise = has_depthwise(network)
+        self.begins_with_convolution = isinstance(network, SmallCNN)
         self.card, self.seed = dict(card), seed
         self.optimizer, self.schedule = dict(optimizer), dict(schedule)
         for name, values in (("mean", preprocess.mean), ("std", preprocess.std)):
@@ -115,17 +118,13 @@ class DetectorModule(L.LightningModule):
             return network(self.scaled(images))
 
     def scaled(self, images: Tensor) -> Tensor:
-        """What the network is fed, float32, of uint8 images (N, 3, S, S)."""
-        if images.device.type == "cpu" and images.is_contiguous(memory_format=torch.channels_last):
-            # Rows of interleaved pixels as long lines: half the time of three numbers at a time.
-            lines = images.permute(0, 2, 3, 1).flatten(2).to(torch.float32, copy=True)
-            mean, std = (each.view(3).repeat(images.shape[3]) for each in (self.mean, self.std))
-            scaled = lines.div_(255).sub_(mean).div_(std)
-            scaled = scaled.view(len(images), *images.shape[2:], 3).permute(0, 3, 1, 2)
-        else:
-            # In place, as memory bounds each of these; a copy, as mixed images are floats already.
-            scaled = images.to(torch.float32, copy=True).div_(255).sub_(self.mean).div_(self.std)
-        return scaled.contiguous(memory_format=self.memory_format)
+        """What the network is fed, of uint8 images (N, 3, S, S).
+
+        float32, or what autocast would make of that before the first layer of a small network.
+        """
+        rounds = self.begins_with_convolution and torch.is_autocast_enabled("cpu")
+        dtype = torch.get_autocast_dtype("cpu") if rounds else torch.float32
+        return scaled(images, self.mean, self.std, self.memory_format, dtype)
 
     def on_train_batch_start(self, batch: tuple, batch_idx: int) -> None:
         # Dropout then follows from seed, epoch and batch alone: a step repeated after a kill

@@ -49,8 +49,9 @@ def both(layers: FusedSequential, values: Tensor, upstream: Tensor, seed: int = 
 
 def normed(channels: int, seed: int, p: float | None = 0.1) -> FusedSequential:
     norm, drawn = nn.BatchNorm2d(channels), torch.Generator().manual_seed(seed)
-    with torch.no_grad():  # weights of both signs
+    with torch.no_grad():  # weights of both signs, and of none: then all of a window are equal
         norm.weight.copy_(torch.randn(channels, generator=drawn))
+        norm.weight[channels // 2] = 0
         norm.bias.copy_(torch.randn(channels, generator=drawn))
     drop = [] if p is None else [nn.Dropout2d(p)]
     return FusedSequential(norm, nn.MaxPool2d(2, ceil_mode=True), nn.ReLU(inplace=True), *drop)

@@ -2,14 +2,12 @@
 
 On a CPU these layers cost more than the convolutions between them: PyTorch walks through the maps
 for each of them, several times for a batch norm, and writes places of 8 bytes for maxima of 2. Here
-one loop adds up the batch's moments and one does all the rest, and the same backward
-(`detector.models.kernels`; benchmarks/NOTES.md has the figures). It is the same function: the
-arithmetic is float32, rounded once where the layers round after each step.
+one loop pools and adds up the batch's moments, one does the rest on a quarter of the numbers, and
+two go back (`detector.models.kernels`; benchmarks/NOTES.md has the figures). It is the same
+function: the arithmetic is float32, rounded once where the layers round after each step.
 """
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -19,8 +17,7 @@ from torch.autograd.function import once_differentiable
 
 from detector.compiled import available
 from detector.models.dropout import Dropout, drawn
-
-BITS = {torch.bfloat16: torch.uint16, torch.float32: torch.float32}
+from detector.models.shared import BITS, array, shared
 
 
 class Run(NamedTuple):
@@ -131,8 +128,8 @@ class _Pooled(torch.autograd.Function):
         channels = values.shape[1]
         one, zero = np.ones(channels, np.float32), np.zeros(channels, np.float32)
         y, place = _outputs(values)
-        _shared("pool", len(values), _array(values), one, zero, factor, words, least,
-                out=(_array(y), _array(place), None))  # fmt: skip
+        shared("pool", len(values), array(values), one, zero, factor, words, least,
+                out=(array(y), array(place)))  # fmt: skip
         ctx.save_for_backward(place)
         ctx.shape, ctx.factor = values.shape, factor
         return y
@@ -142,8 +139,8 @@ class _Pooled(torch.autograd.Function):
     def backward(ctx, dy: Tensor) -> tuple:
         (place,) = ctx.saved_tensors
         dx = _empty(ctx.shape, dy.dtype)
-        _shared("spread", len(dx), None, ctx.factor, None, None, _array(_last(dy)), _array(place),
-                out=(_array(dx),))  # fmt: skip
+        shared("spread", len(dx), None, ctx.factor, None, None, array(_last(dy)), array(place),
+                out=(array(dx),))  # fmt: skip
         return dx, None, None, None
 
 
@@ -152,21 +149,22 @@ class _Normed(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, values: Tensor, weight: Tensor, bias: Tensor, norm, factor, words, least):
-        x, n, channels = _array(values), len(values), values.shape[1]
+        x, n, channels = array(values), len(values), values.shape[1]
         count = values.numel() // channels
         shift = values[0, :, 0, 0].float().numpy()  # else small spreads drown in large means
-        sums = np.zeros((n, 2, channels))
-        _shared("moments", n, x, shift, out=(sums,))
+        sums, sign = np.zeros((n, 2, channels)), weight.detach().sign().numpy()
+        y, place = _outputs(values)
+        winner = torch.empty_like(y)
+        shared("pool_moments", n, x, shift, sign,
+                out=(array(winner), array(place), sums))  # fmt: skip
         first, second = sums.sum(0) / count
         mean, variance = first + shift, np.maximum(second - first**2, 0)
         _remember(norm, mean, variance * count / (count - 1))
         inverse = 1 / np.sqrt(variance + norm.eps)
         a = weight.detach().double().numpy() * inverse
         b = bias.detach().double().numpy() - mean * a
-        y, place = _outputs(values)
-        winner = torch.empty_like(y)
-        _shared("pool", n, x, a.astype(np.float32), b.astype(np.float32), factor, words, least,
-                out=(_array(y), _array(place), _array(winner)))  # fmt: skip
+        shared("finish", n, array(winner), a.astype(np.float32), b.astype(np.float32), factor,
+                words, least, out=(array(y), array(place)))  # fmt: skip
         ctx.save_for_backward(values, place, winner)
         ctx.factor, ctx.a, ctx.mean, ctx.inverse, ctx.count = factor, a, mean, inverse, count
         return y
@@ -178,15 +176,15 @@ class _Normed(torch.autograd.Function):
         n, channels = values.shape[:2]
         dy, a, mean, inverse = _last(dy), ctx.a, ctx.mean, ctx.inverse
         sums = np.zeros((n, 2, channels))
-        _shared("gradient_sums", n, _array(winner), mean.astype(np.float32), _array(dy),
-                _array(place), out=(sums,))  # fmt: skip
+        shared("gradient_sums", n, array(winner), mean.astype(np.float32), array(dy),
+                array(place), out=(sums,))  # fmt: skip
         of_bias, product = (sums * ctx.factor[:, None]).sum(0)
         slope = a * inverse**2 * product / ctx.count
         constant = a * of_bias / ctx.count - slope * mean
         dx = torch.empty_like(values)
-        _shared("spread", n, _array(values), ctx.factor * a.astype(np.float32),
-                constant.astype(np.float32), slope.astype(np.float32), _array(dy), _array(place),
-                out=(_array(dx),))  # fmt: skip
+        shared("spread", n, array(values), ctx.factor * a.astype(np.float32),
+                constant.astype(np.float32), slope.astype(np.float32), array(dy), array(place),
+                out=(array(dx),))  # fmt: skip
         of_weight = torch.from_numpy((product * inverse).astype(np.float32))
         of_bias = torch.from_numpy(of_bias.astype(np.float32))
         return dx, of_weight, of_bias, None, None, None, None
@@ -211,31 +209,3 @@ def _empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
 
 def _last(values: Tensor) -> Tensor:
     return values.contiguous(memory_format=torch.channels_last)
-
-
-def _array(values: Tensor) -> np.ndarray:
-    """(N, H, W, C) over the same memory; bfloat16 as uint16."""
-    across = values.detach().permute(0, 2, 3, 1)
-    return across.view(BITS.get(values.dtype, values.dtype)).numpy()
-
-
-def _shared(name: str, n: int, *inputs, out: tuple) -> None:
-    """A kernel on all images, a part in each thread; what it gives does not depend on how many."""
-    from detector.models import kernels  # Numba: half a second, which training alone needs
-
-    kernel, threads = getattr(kernels, name), min(torch.get_num_threads(), n)
-    edges = [n * at // threads for at in range(threads + 1)]
-
-    def part(at: int) -> None:
-        kernel(*inputs, edges[at], edges[at + 1], *out)
-
-    if threads == 1:
-        part(0)
-        return
-    for _ in _pool(threads).map(part, range(threads)):
-        pass  # an error of one is raised here
-
-
-@cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, "fused")

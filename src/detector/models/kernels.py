@@ -8,128 +8,127 @@ ReLU or dropout, so that no gradient passes.
 """
 
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic, overload
 
 from detector.compiled import compiled
+from detector.models.rounding import narrow, wide
 
 NONE = 4
 
 
-@intrinsic
-def _float_of(context, bits):
-    def make(context, builder, signature, values):
-        return builder.bitcast(values[0], ir.FloatType())
-
-    return types.float32(types.uint32), make
-
-
-@intrinsic
-def _bits_of(context, value):
-    def make(context, builder, signature, values):
-        return builder.bitcast(values[0], ir.IntType(32))
-
-    return types.uint32(types.float32), make
-
-
-def _wide(value):
-    """float32 of a float32, or of the bits of a bfloat16."""
-
-
-def _narrow(value, like):
-    """A float32 as `like` is: as it is, or as the bits of the nearest bfloat16, even where tied."""
-
-
-@overload(_wide)
-def _(value):
-    if value == types.uint16:
-        return lambda value: _float_of(np.uint32(np.uint32(value) << np.uint32(16)))
-    return lambda value: value
-
-
-@overload(_narrow)
-def _(value, like):
-    if like != types.uint16:
-        return lambda value, like: value
-
-    def rounded(value, like):
-        bits = _bits_of(value)
-        odd = (bits >> np.uint32(16)) & np.uint32(1)
-        near = np.uint16(np.uint32(bits + np.uint32(0x7FFF) + odd) >> np.uint32(16))
-        return near if value == value else np.uint16(0x7FC0)
-
-    return rounded
+@compiled
+def _winners(above, below, sign, winner, place):
+    """Of two rows (W, C), the x with the largest sign x in each window, and its place."""
+    width, channels = above.shape
+    for w in range(len(winner)):
+        left, right = 2 * w, min(2 * w + 1, width - 1)
+        x0, x1, x2, x3 = above[left], above[right], below[left], below[right]
+        best, where = winner[w], place[w]
+        for c in range(channels):
+            s, r0, r1, r2, r3 = sign[c], x0[c], x1[c], x2[c], x3[c]
+            v1, v2, v3 = s * wide(r1), s * wide(r2), s * wide(r3)
+            raw, most, k = r0, s * wide(r0), np.int32(0)
+            # Written out, or LLVM makes no vectors of it.
+            more = (v1 > most) | (v1 != v1)
+            raw = r1 if more else raw
+            most = v1 if more else most
+            k = np.int32(1) if more else k
+            more = (v2 > most) | (v2 != v2)
+            raw = r2 if more else raw
+            most = v2 if more else most
+            k = np.int32(2) if more else k
+            more = (v3 > most) | (v3 != v3)
+            best[c] = r3 if more else raw
+            where[c] = np.uint8(np.int32(3) if more else k)
 
 
 @compiled
-def moments(x, shift, first, last, out):
-    """Adds up each channel's x - shift, and its square, into out (N, 2, C) by image."""
-    _, height, width, channels = x.shape
-    total, square = np.zeros(channels, np.float32), np.zeros(channels, np.float32)
+def _moments(line, shift, total, square):
+    """Adds up a row's (W, C) x - shift, and its square; four pixels at a time."""
+    width, channels = line.shape
+    four = width // 4 * 4
+    for w in range(0, four, 4):
+        x0, x1, x2, x3 = line[w], line[w + 1], line[w + 2], line[w + 3]
+        for c in range(channels):
+            s = shift[c]
+            d0, d1, d2, d3 = wide(x0[c]) - s, wide(x1[c]) - s, wide(x2[c]) - s, wide(x3[c]) - s
+            total[c] += (d0 + d1) + (d2 + d3)
+            square[c] += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)
+    for w in range(four, width):
+        for c in range(channels):
+            value = wide(line[w, c]) - shift[c]
+            total[c] += value
+            square[c] += value * value
+
+
+@compiled
+def _finished(winner, a, b, factor, words, least, y, place):
+    """A row of `finish`."""
+    like = y[0, 0]
+    for w in range(len(y)):
+        best, out, where = winner[w], y[w], place[w]
+        for c in range(len(a)):
+            most = a[c] * wide(best[c]) + b[c]
+            dead = (most <= 0) | (factor[c] == 0)
+            if words is not None:
+                dead = dead | (np.int32(words[w, c]) < least)
+            out[c] = narrow(np.float32(0) if dead else most * factor[c], like)
+            where[c] = np.uint8(NONE) if dead else where[c]
+
+
+@compiled
+def pool_moments(x, shift, sign, first, last, winner, place, out):
+    """The x with the largest sign x in each window of 2 by 2, its place, and the moments of all x.
+
+    A batch norm multiplies by a factor whose sign is known before its moments are, so that one
+    walk does for both. The first of equal ones wins, and one that is not a number, as in PyTorch.
+
+    Args:
+        x: Maps (N, H, W, C).
+        shift: Added up are x - shift, and its square, into out (N, 2, C) by image.
+        sign: -1, 0 or 1 of each channel, float32 (C).
+        first, last: Range of images.
+        winner: As x, half as high and wide, rounded up.
+        place: uint8, of winner's shape.
+        out: float64.
+    """
+    _, height, _, channels = x.shape
+    total, square = np.empty(channels, np.float32), np.empty(channels, np.float32)
     for n in range(first, last):
         for h in range(height):
+            if h % 2 == 0:
+                below = x[n, min(h + 1, height - 1)]
+                _winners(x[n, h], below, sign, winner[n, h // 2], place[n, h // 2])
             total[:] = 0
             square[:] = 0
-            for w in range(width):
-                for c in range(channels):
-                    value = _wide(x[n, h, w, c]) - shift[c]
-                    total[c] += value
-                    square[c] += value * value
+            _moments(x[n, h], shift, total, square)  # while the row is near
             for c in range(channels):
                 out[n, 0, c] += total[c]
                 out[n, 1, c] += square[c]
 
 
 @compiled
-def pool(x, a, b, factor, words, least, first, last, y, place, winner):
-    """y = factor relu(max(a x + b)) of each window of 2 by 2, and where the maximum was.
+def finish(winner, a, b, factor, words, least, first, last, y, place):
+    """y = factor relu(a winner + b); where that is 0 by ReLU or dropout, the place is `NONE`.
 
     `factor` (N, C); elements whose word is below `least` are dropped, none where `words` is None.
-    `winner` gets the x of the maximum, unless it is None. The first of equal ones wins, and one
-    that is not a number, as in PyTorch.
     """
-    _, height, width, channels = x.shape
-    like = x[0, 0, 0, 0]
     for n in range(first, last):
-        of_image = factor[n]
-        for oh in range(y.shape[1]):
-            top = 2 * oh
-            below = min(top + 1, height - 1)
-            for ow in range(y.shape[2]):
-                left = 2 * ow
-                right = min(left + 1, width - 1)
-                x0, x1 = x[n, top, left], x[n, top, right]
-                x2, x3 = x[n, below, left], x[n, below, right]
-                out, where = y[n, oh, ow], place[n, oh, ow]
-                for c in range(channels):
-                    best, k = _wide(x0[c]), np.int32(0)
-                    most = a[c] * best + b[c]
-                    raw = _wide(x1[c])
-                    value = a[c] * raw + b[c]
-                    more = (value > most) | (value != value)
-                    k = np.int32(1) if more else k
-                    best = raw if more else best
-                    most = value if more else most
-                    raw = _wide(x2[c])
-                    value = a[c] * raw + b[c]
-                    more = (value > most) | (value != value)
-                    k = np.int32(2) if more else k
-                    best = raw if more else best
-                    most = value if more else most
-                    raw = _wide(x3[c])
-                    value = a[c] * raw + b[c]
-                    more = (value > most) | (value != value)
-                    k = np.int32(3) if more else k
-                    best = raw if more else best
-                    most = value if more else most
-                    dead = (most <= 0) | (of_image[c] == 0)
-                    if words is not None:
-                        dead = dead | (np.int32(words[n, oh, ow, c]) < least)
-                    out[c] = _narrow(np.float32(0) if dead else most * of_image[c], like)
-                    where[c] = np.uint8(NONE if dead else k)
-                    if winner is not None:
-                        winner[n, oh, ow, c] = _narrow(best, like)
+        for h in range(y.shape[1]):
+            at = None if words is None else words[n, h]
+            _finished(winner[n, h], a, b, factor[n], at, least, y[n, h], place[n, h])
+
+
+@compiled
+def pool(x, one, zero, factor, words, least, first, last, y, place):
+    """Max-pool of 2 by 2, and `finish` with a = 1 and b = 0."""
+    height = x.shape[1]
+    row = np.empty_like(x[0, 0, : y.shape[2]])
+    for n in range(first, last):
+        for h in range(y.shape[1]):
+            below = x[n, min(2 * h + 1, height - 1)]
+            _winners(x[n, 2 * h], below, one, row, place[n, h])
+            at = None if words is None else words[n, h]
+            _finished(row, one, zero, factor[n], at, least, y[n, h], place[n, h])
 
 
 @compiled
@@ -144,10 +143,10 @@ def gradient_sums(winner, mean, dy, place, first, last, out):
             for w in range(width):
                 slopes, where, best = dy[n, h, w], place[n, h, w], winner[n, h, w]
                 for c in range(channels):
-                    slope = _wide(slopes[c])
+                    slope = wide(slopes[c])
                     slope = slope if np.int32(where[c]) < NONE else np.float32(0)
                     total[c] += slope
-                    product[c] += slope * (_wide(best[c]) - mean[c])
+                    product[c] += slope * (wide(best[c]) - mean[c])
             for c in range(channels):
                 out[n, 0, c] += total[c]
                 out[n, 1, c] += product[c]
@@ -167,7 +166,7 @@ def spread(x, scale, constant, slope, dy, place, first, last, dx):
             for ow in range(dy.shape[2]):
                 slopes, where = dy[n, oh, ow], place[n, oh, ow]
                 for c in range(channels):
-                    given[c] = _wide(slopes[c]) * scale[n, c]
+                    given[c] = wide(slopes[c]) * scale[n, c]
                     at[c] = where[c]
                 for i in range(min(2, height - 2 * oh)):
                     for j in range(min(2, width - 2 * ow)):
@@ -176,10 +175,28 @@ def spread(x, scale, constant, slope, dy, place, first, last, dx):
                         if x is None:
                             for c in range(channels):
                                 passed = given[c] if at[c] == k else np.float32(0)
-                                out[c] = _narrow(passed, like)
+                                out[c] = narrow(passed, like)
                         else:
                             own = x[n, 2 * oh + i, 2 * ow + j]
                             for c in range(channels):
                                 passed = given[c] if at[c] == k else np.float32(0)
-                                rest = constant[c] + slope[c] * _wide(own[c])
-                                out[c] = _narrow(passed - rest, like)
+                                rest = constant[c] + slope[c] * wide(own[c])
+                                out[c] = narrow(passed - rest, like)
+
+
+@compiled
+def scale(x, mean, std, first, last, out):
+    """out = (x / 255 - mean) / std, of uint8 x (N, H, W, 3), in float32, and rounded at the end.
+
+    Args:
+        mean, std: float32 (3 W), of each place of a row.
+        out: As x, float32 or the bits of bfloat16.
+    """
+    _, height, width, _ = x.shape
+    like = out[0, 0, 0, 0]
+    for n in range(first, last):
+        for h in range(height):
+            line, into = x[n, h].reshape(3 * width), out[n, h].reshape(3 * width)
+            for at in range(3 * width):
+                value = np.float32(line[at]) / np.float32(255)
+                into[at] = narrow((value - mean[at]) / std[at], like)
