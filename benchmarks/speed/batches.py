@@ -30,10 +30,10 @@ class Pictures:
     def __init__(self, n: int) -> None:
         coarse = torch.randint(0, 256, (n, 3, 14, 14)).float()
         large = torch.nn.functional.interpolate(coarse, (SIZE, SIZE), mode="bicubic")
-        self.made = large.clamp(0, 255).byte().permute(0, 2, 3, 1).contiguous().numpy()
+        self.whole = large.clamp(0, 255).byte().permute(0, 2, 3, 1).contiguous().numpy()
 
     def __getitem__(self, row: int) -> np.ndarray:
-        return np.array(self.made[row])
+        return np.array(self.whole[row])
 
 
 def main() -> None:

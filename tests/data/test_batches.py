@@ -5,7 +5,7 @@ import threading
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch.utils.data import default_collate
 
@@ -34,8 +34,17 @@ class Noise:
         return np.array(self.made[row])
 
 
+class Mapped(Noise):
+    """The same, all of them in one array."""
+
+    @property
+    def whole(self):
+        return self.made
+
+
 LABELS = np.arange(N) % 2
 BITS = np.random.default_rng(4).integers(0, 2, (N, 4)).astype(np.int8)
+ROWS = [(1, row) for row in range(9)]
 KEYS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, N - 1)), min_size=1, max_size=9)
 
 
@@ -45,10 +54,12 @@ KEYS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, N - 1)), min_size=1,
     keys=KEYS,
     bits=st.sampled_from([None, BITS]),
     threads=st.integers(1, 3),
+    pictures=st.sampled_from([Noise(), Mapped()]),
 )
-def test_a_batch_is_what_its_pictures_are_one_by_one(names, keys, bits, threads):
+@example(names=["flip", "crop", "jitter"], keys=ROWS, bits=BITS, threads=2, pictures=Mapped())
+def test_a_batch_is_what_its_pictures_are_one_by_one(names, keys, bits, threads, pictures):
     augment = Augment([{"step": name, **STEPS[name]} for name in names], SIZE, seed=7)
-    made = Batches(Noise(), LABELS, augment if names else None, bits=bits, threads=threads)
+    made = Batches(pictures, LABELS, augment if names else None, bits=bits, threads=threads)
     one_by_one = Faces(Noise(), LABELS, augment if names else None, bits=bits)
     batch, expected = made.__getitems__(keys), default_collate([one_by_one[key] for key in keys])
     assert len(batch) == len(expected)

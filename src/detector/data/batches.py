@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 
 from detector.data.cache import JointPixels, Pixels
 from detector.data.face_parts import mirrored
-from detector.data.transforms import Augment
+from detector.data.transforms import Augment, Drawn, InALoop
 
 MOST_THREADS = 8
 
@@ -65,13 +65,7 @@ class Batches(Dataset):
             # One after the other: the generator that they are drawn from is PyTorch's own.
             drawn = [self.augment.draw(epoch, row) for epoch, row in keys]
             flipped = [mirror for _, mirror in drawn]
-
-            def fill(part: int) -> None:
-                for at in range(part, len(keys), self.threads):
-                    self.augment.change(self.pixels[rows[at]], drawn[at][0], batch[at])
-
-            for _ in self._threads().map(fill, range(self.threads)):
-                pass  # an error of one is raised here
+            self._fill(batch, np.array(rows), [steps for steps, _ in drawn])
         images = torch.from_numpy(batch).permute(0, 3, 1, 2)
         found = images, torch.from_numpy(self.labels[rows].astype(np.int64)), torch.tensor(rows)
         if self.bits is None:
@@ -81,6 +75,23 @@ class Batches(Dataset):
             for row, flip in zip(rows, flipped, strict=True)
         ]
         return *found, torch.from_numpy(np.stack(bits))
+
+    def _fill(self, batch: np.ndarray, rows: np.ndarray, drawn: list[Drawn]) -> None:
+        whole, n = getattr(self.pixels, "whole", None), len(rows)
+        if self.augment.in_a_loop and whole is not None:
+            loop = InALoop(drawn, self.augment.size)
+
+            def fill(part: int) -> None:
+                first, last = (n * at // self.threads for at in (part, part + 1))
+                loop.change(whole, rows, first, last, batch)
+        else:
+
+            def fill(part: int) -> None:
+                for at in range(part, n, self.threads):
+                    self.augment.change(self.pixels[rows[at]], drawn[at], batch[at])
+
+        for _ in self._threads().map(fill, range(self.threads)):
+            pass  # an error of one is raised here
 
     def _threads(self) -> ThreadPoolExecutor:
         if self._pool is None:

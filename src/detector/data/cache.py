@@ -58,11 +58,14 @@ class Pixels:
 
     def __getitem__(self, row: int) -> np.ndarray:
         """uint8 (S, S, 3) of one row."""
-        if self.file is None:
-            return self.decode(row)
-        if self._map is None:
+        return self.decode(row) if self.file is None else np.array(self.whole[row])
+
+    @property
+    def whole(self) -> np.ndarray | None:
+        """The map, uint8 (N, S, S, 3), read only; None where pictures are decoded on the fly."""
+        if self._map is None and self.file is not None:
             self._map = np.load(self.file, mmap_mode="r")
-        return np.array(self._map[row])
+        return self._map
 
     def __getstate__(self) -> dict:
         return self.__dict__ | {"_map": None}

@@ -112,3 +112,28 @@ def change(picture, mirrored, top, left, height, width, kinds, factors, out):
             line[3 * x] = np.uint8(np.int32(min(max(first, low), high)))
             line[3 * x + 1] = np.uint8(np.int32(min(max(second, low), high)))
             line[3 * x + 2] = np.uint8(np.int32(min(max(third, low), high)))
+
+
+@compiled
+def change_each(pictures, rows, mirrored, boxes, kinds, factors, first, last, out):
+    """`change` for a range of a batch.
+
+    Args:
+        pictures: uint8 (M, S, S, 3).
+        rows: Which of them, int64 (N).
+        mirrored: bool (N).
+        boxes: Top, left, height and width, int64 (N, 4).
+        kinds: Steps of colour jitter, int64 (N, K), after the last of them -1.
+        factors: float64 (N, K).
+        first, last: Range within N.
+        out: uint8 (N, S, S, 3), contiguous.
+    """
+    for n in range(first, last):
+        count = 0
+        while count < kinds.shape[1] and kinds[n, count] >= 0:
+            count += 1
+        top, left, height, width = boxes[n]
+        change(
+            pictures[rows[n]], mirrored[n], top, left, height, width,
+            kinds[n, :count], factors[n, :count], out[n],
+        )  # fmt: skip

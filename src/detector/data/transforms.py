@@ -274,7 +274,8 @@ class Augment:
             into: uint8 (S, S, 3), contiguous, gets the result.
         """
         if self.in_a_loop:
-            _change_in_a_loop(picture, steps, into)
+            one = InALoop([steps], self.size)
+            one.change(np.asarray(picture)[None], np.zeros(1, np.int64), 0, 1, into[None])
             return
         image = torch.from_numpy(picture).permute(2, 0, 1)
         for transform, params in steps:
@@ -295,17 +296,44 @@ class Augment:
             torch.set_rng_state(state)
 
 
-def _change_in_a_loop(picture: np.ndarray, steps: Drawn, into: np.ndarray) -> None:
-    from detector.data.kernels import change  # Numba, which takes half a second
+class InALoop:
+    """What was drawn for a batch, as `kernels.change_each` takes it.
 
-    mirrored, box, jitter = False, (0, 0, *picture.shape[:2]), []
-    for transform, params in steps:
-        if isinstance(transform, _Flip):
-            mirrored = True
-        elif isinstance(transform, _Crop):
-            box = tuple(params[name] for name in ("top", "left", "height", "width"))
-        else:
-            jitter = jitter_steps(params)
-    kinds = np.array([kind for kind, _ in jitter], np.int64)
-    factors = np.array([factor for _, factor in jitter], np.float64)
-    change(np.asarray(picture), mirrored, *box, kinds, factors, into)
+    Args:
+        drawn: Of each picture.
+        size: Side of the pictures, pixels.
+    """
+
+    def __init__(self, drawn: Sequence[Drawn], size: int) -> None:
+        n = len(drawn)
+        self.mirrored, self.boxes = np.zeros(n, bool), np.full((n, 4), (0, 0, size, size))
+        self.kinds, self.factors = np.full((n, 3), -1), np.ones((n, 3))
+        for at, steps in enumerate(drawn):
+            for transform, params in steps:
+                if isinstance(transform, _Flip):
+                    self.mirrored[at] = True
+                elif isinstance(transform, _Crop):
+                    names = ("top", "left", "height", "width")
+                    self.boxes[at] = [params[name] for name in names]
+                else:
+                    for step, (kind, factor) in enumerate(jitter_steps(params)):
+                        self.kinds[at, step], self.factors[at, step] = kind, factor
+
+    def change(
+        self, pictures: np.ndarray, rows: np.ndarray, first: int, last: int, into: np.ndarray
+    ) -> None:
+        """Apply it to a range of the batch, without the interpreter's lock.
+
+        Args:
+            pictures: uint8 (M, S, S, 3).
+            rows: Which of them are the batch, int64 (N).
+            first, last: Range within N.
+            into: uint8 (N, S, S, 3), contiguous.
+        """
+        from detector.data.kernels import change_each  # Numba, which takes half a second
+
+        pictures = np.asarray(pictures)[:]
+        pictures.flags.writeable = False  # as a memory map is: a loop is compiled for each type
+        change_each(
+            pictures, rows, self.mirrored, self.boxes, self.kinds, self.factors, first, last, into
+        )
