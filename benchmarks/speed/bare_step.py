@@ -44,6 +44,8 @@ def stepping(
         network.compile()
     optimizer = torch.optim.Adam(network.parameters(), 1e-3, fused=device != "mps")
     images = torch.randn(batch, 3, size, size, device=device).contiguous(memory_format=layout)
+    if bf16:  # which the first layer would round to in every step
+        images = images.bfloat16()
     labels = torch.randint(0, 2, (batch,), device=device)
 
     def step() -> None:

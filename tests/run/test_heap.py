@@ -5,9 +5,11 @@ import os
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from detector.run import heap
 from detector.run.heap import OWN, ask_for_huge_pages, before_torch, keep_freed_memory
 
 SCRIPT = """
@@ -54,17 +56,36 @@ from detector.run.heap import ask_for_huge_pages, keep_freed_memory
 
 keep_freed_memory("cpu")
 block = bytearray(200_000_000)
-print(ask_for_huge_pages())
+block[::4096] = b"x" * len(block[::4096])
+asked = ask_for_huge_pages()
+with open("/proc/self/smaps_rollup") as file:
+    large = next(int(line.split()[1]) * 1024 for line in file if line.startswith("AnonHuge"))
+print(asked, large)
 """
 
 
-@pytest.mark.skipif(platform.system() != "Linux", reason="Linux alone is asked")
+def pages_of_this_system():
+    """What it is set to; "[never]" where it has none."""
+    file = Path(heap.PAGES)
+    return file.read_text() if platform.system() == "Linux" and file.exists() else "[never]"
+
+
+@pytest.mark.skipif("[never]" in pages_of_this_system(), reason="large pages are off here")
 def test_linux_is_asked_for_the_whole_heap():
     env = {name: value for name, value in os.environ.items() if name not in OWN}
     ran = subprocess.run(
         [sys.executable, "-c", PAGES], env=env, capture_output=True, text=True, check=True
     )
-    assert 190_000_000 < int(ran.stdout) < 400_000_000
+    asked, large = (int(number) for number in ran.stdout.split())
+    assert 190_000_000 < asked < 400_000_000
+    if tuple(int(part) for part in platform.release().split(".")[:2]) >= (6, 1):
+        assert large > 100_000_000
+
+
+def test_nothing_is_asked_of_a_system_that_is_set_to_have_none(monkeypatch, tmp_path):
+    monkeypatch.setattr(heap, "PAGES", str(tmp_path / "enabled"))
+    Path(heap.PAGES).write_text("always madvise [never]\n")
+    assert ask_for_huge_pages() == 0
 
 
 def test_nothing_is_asked_elsewhere_or_where_the_environment_says_how(monkeypatch):

@@ -7,7 +7,8 @@ import platform
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -2, -3, -4  # of glibc's malloc.h
 PAD = 64 << 20  # bytes more than is needed: with less, blocks that fit nowhere else are left behind
 LARGE = 8 << 20  # bytes of a block that is given back; smaller ones are kept in any case
-MADV_HUGEPAGE = 14  # of Linux's mman.h
+MADV_HUGEPAGE, MADV_COLLAPSE = 14, 25  # of Linux's mman.h
+PAGES = "/sys/kernel/mm/transparent_hugepage/enabled"
 HUGE = 2 << 20  # bytes of a huge page, as on x86; larger ones elsewhere are aligned too
 OWN = ("GLIBC_TUNABLES", "MALLOC_MMAP_MAX_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")
 
@@ -85,15 +86,19 @@ def ask_for_huge_pages() -> int:
 
     A network's memory is walked through from end to end, where each page of 4 kB costs a look into
     the page table: with large ones a step of `cnn6` takes a twentieth less, see
-    `benchmarks/NOTES.md`. What the heap grows by later has small pages until this is called again.
+    `benchmarks/NOTES.md`. Linux 6.1 and later copies what is there at once, a gigabyte a second;
+    before, it does so by and by. What the heap grows by later has large pages where they fit.
 
     Returns:
-        Bytes that were asked for; 0 on other systems, and where the environment says how memory
-        is to be handled.
+        Bytes that were asked for; 0 on other systems, and where the environment or the system's
+        settings say how memory is to be handled.
     """
     if platform.system() != "Linux" or any(os.getenv(name) for name in OWN):
         return 0
     try:
+        with open(PAGES) as settings:
+            if "[never]" in settings.read():
+                return 0
         with open("/proc/self/maps") as maps:
             places = [line.split()[0] for line in maps if line.rstrip().endswith("[heap]")]
         madvise = ctypes.CDLL(None).madvise
@@ -104,6 +109,8 @@ def ask_for_huge_pages() -> int:
         start, end = (int(one, 16) for one in place.split("-"))
         start, end = -(-start // HUGE) * HUGE, end // HUGE * HUGE
         if end > start:
-            done = madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), MADV_HUGEPAGE)
-            asked += end - start if done == 0 else 0
+            where = ctypes.c_void_p(start), ctypes.c_size_t(end - start)
+            asked += end - start if madvise(*where, MADV_HUGEPAGE) == 0 else 0
+            # Fails where a single page cannot be had, and on older systems: no harm is done.
+            madvise(*where, MADV_COLLAPSE)
     return asked

@@ -5,7 +5,7 @@ from lightning.pytorch.callbacks import Callback
 
 from detector.run.heap import ask_for_huge_pages
 
-STEPS = (2, 6)  # of this process: the optimizer's memory comes with the first step's end
+STEPS = (4, 40)  # of this process; validation's memory comes after the first
 
 
 class HugePages(Callback):
