@@ -86,7 +86,7 @@ def make_canvas(face: Face, shot: Shot, size: int) -> Canvas:
     )
     cos, sin = np.float32(np.cos(shot.roll) / scale), np.float32(np.sin(shot.roll) / scale)
     x, y = cos * columns + sin * rows, cos * rows - sin * columns
-    rho, edge, depth = _head(face, x, y)
+    rho, edge, depth = _head(_waves(face), x, y)
     yaw, pitch = np.float32(np.sin(shot.yaw)), np.float32(np.sin(shot.pitch))
     u, v = x - yaw * depth, y - pitch * depth
     reach = depth + nose_reach(face, u, v)  # the nose stands out, so it slides further
@@ -107,14 +107,13 @@ def place(face: Face, shot: Shot, size: int, points: Sequence) -> np.ndarray:
     """
     u, v = np.asarray(points, np.float64).T
     x, y = u, v
+    waves, yaw, pitch = _waves(face), np.sin(shot.yaw), np.sin(shot.pitch)
     for _ in range(25):
-        depth = _head(face, x, y)[2]
-        reach = depth + nose_reach(
-            face, x - np.sin(shot.yaw) * depth, y - np.sin(shot.pitch) * depth
-        )
+        depth = _head(waves, x, y)[2]
+        reach = depth + nose_reach(face, x - yaw * depth, y - pitch * depth)
         # Half steps, since near the outline the depth is steep and whole ones would overshoot.
-        x = 0.5 * (x + u + np.sin(shot.yaw) * reach)
-        y = 0.5 * (y + v + np.sin(shot.pitch) * reach)
+        x = 0.5 * (x + u + yaw * reach)
+        y = 0.5 * (y + v + pitch * reach)
     cos, sin, scale = np.cos(shot.roll), np.sin(shot.roll), shot.scale * size
     columns = scale * (cos * x - sin * y) + shot.x * size - 0.5
     return np.stack((columns, scale * (sin * x + cos * y) + shot.y * size - 0.5), axis=1)
@@ -126,16 +125,23 @@ def nose_reach(face: Face, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     return np.float32(0.55 * face.nose_height) * bump(u, v, 0, tip - 0.05, 0.16, 0.26)
 
 
-def _head(face: Face, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """`Canvas.rho`, `Canvas.edge` and `Canvas.depth` at any place (x, y), units."""
+def _waves(face: Face) -> tuple:
+    """The series of this face's outline, for `_head`."""
     table, solve = _outline()
-    waves = solve @ (table[:, 1] + table[:, 2:] @ (face.jaw, face.chin, face.cheek, face.skull))
+    first, *rest = solve @ (
+        table[:, 1] + table[:, 2:] @ (face.jaw, face.chin, face.cheek, face.skull)
+    )
+    return first, *(np.float32(wave) for wave in rest)
+
+
+def _head(waves: tuple, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`Canvas.rho`, `Canvas.edge` and `Canvas.depth` at any place (x, y), units."""
     radius = np.sqrt(x * x + (y - CENTER_Y) ** 2) + np.float32(1e-6)
     sine = (y - np.float32(CENTER_Y)) / radius
     outline = np.full_like(sine, waves[0])
     for wave in waves[1:]:
         outline *= sine
-        outline += np.float32(wave)
+        outline += wave
     rho = radius / outline
     inside = np.maximum(1 - rho * rho, 0)
     return rho, outline - radius, np.float32(0.9) * inside ** np.float32(0.6)
@@ -159,8 +165,13 @@ def bump(u: np.ndarray, v: np.ndarray, cu: float, cv: float, su: float, sv: floa
 
 def step(x: np.ndarray, low: float, high: float) -> np.ndarray:
     """Smoothly from 0 at low to 1 at high, by 3t² - 2t³; low may be the larger."""
-    t = np.clip((x - np.float32(low)) * np.float32(1 / (high - low)), 0, 1)
-    return t * t * (3 - 2 * t)
+    t = np.asarray((x - np.float32(low)) * np.float32(1 / (high - low)))
+    # In place: on boxes of a few thousand pixels new arrays cost as much as the arithmetic.
+    np.clip(t, 0, 1, out=t)
+    rest = t * -2
+    rest += 3
+    t *= t
+    return np.multiply(t, rest, out=t)[()]
 
 
 def over(image: np.ndarray, color: np.ndarray | tuple, alpha: np.ndarray) -> np.ndarray:
@@ -174,8 +185,23 @@ def over(image: np.ndarray, color: np.ndarray | tuple, alpha: np.ndarray) -> np.
     Returns:
         float32 (H, W, 3), a new array.
     """
-    alpha = alpha.astype(np.float32, copy=False)[..., None]
-    return image + alpha * (np.asarray(color, np.float32) - image)
+    color = np.asarray(color, np.float32)
+    if color.ndim == 1:
+        color = every_pixel(color, image.shape)
+    mixed = color - image
+    mixed *= in_three(alpha.astype(np.float32, copy=False))
+    mixed += image
+    return mixed
+
+
+def every_pixel(color: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """A colour (3,) as a picture (H, W, 3); NumPy takes a loop of three steps a pixel without."""
+    return np.broadcast_to(np.tile(color, (shape[1], 1)), shape)
+
+
+def in_three(plane: np.ndarray) -> np.ndarray:
+    """A plane (H, W), float32, three times: (H, W, 3), for the same reason."""
+    return cv2.merge((plane,) * 3) if plane.size else np.repeat(plane[..., None], 3, 2)
 
 
 def cloud(

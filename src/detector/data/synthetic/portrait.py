@@ -94,7 +94,8 @@ def paint(
         given = bare(giver, surroundings=False)
     mask = np.zeros((size, size), np.uint8)
     shapes = work.uniform(0.9, 1.1, (len(PARTS), 4))
-    to, of, result = anchors(canvas), anchors(giver), image
+    to, result = anchors(canvas), image
+    of = to if giver is canvas else anchors(giver)
     for bit, (part, wanted) in enumerate(zip(PARTS, parts, strict=True)):
         if wanted:
             alpha = region(canvas, part, shapes[bit], craft.feather)

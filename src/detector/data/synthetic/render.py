@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from detector.data.synthetic import features, hair, scene, skin
-from detector.data.synthetic.canvas import Canvas, linear, over, step
+from detector.data.synthetic.canvas import Canvas, every_pixel, linear, over, step
 
 
 def bare(c: Canvas, *, surroundings: bool = True) -> np.ndarray:
@@ -95,5 +95,6 @@ def develop(c: Canvas, light: np.ndarray) -> np.ndarray:
     """
     warm = np.float32(c.shot.warmth)
     light = np.maximum(light, 0) * np.float32(c.shot.exposure)
-    light = light * np.array((1 + warm, 1 + c.shot.tint, 1 - warm), np.float32)
+    tint = np.array((1 + warm, 1 + c.shot.tint, 1 - warm), np.float32)
+    light = light * every_pixel(tint, light.shape)
     return (1 - np.exp(np.float32(-1.35) * light)) ** np.float32(1 / 2.2)
