@@ -24,12 +24,16 @@ def faces(folder: Path, n: int, size: int) -> Path:
 
 
 def colours(folder: Path, n: int, size: int = 96) -> Path:
-    """A folder with `fake` and `real`, n pictures in all of smooth random colours."""
+    """A folder with `fake` and `real`, n pictures in all of smooth random colours.
+
+    Of 16 by 16 cells, which makes their perceptual hashes as different as those of photographs: of
+    coarser ones the more are within reach of each other, the more there are.
+    """
     place, rng = folder / f"colours{n}", np.random.default_rng(0)
     for name in ("fake", "real"):
         (place / name).mkdir(parents=True)
         for k in range(n // 2):
-            small = rng.integers(0, 256, (6, 6, 3), dtype=np.uint8)
+            small = rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)
             picture = cv2.resize(small, (size, size), interpolation=cv2.INTER_CUBIC)
             cv2.imwrite(str(place / name / f"{k:06d}.jpg"), picture)
     return place
