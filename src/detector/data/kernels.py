@@ -1,7 +1,8 @@
 """A picture mirrored, cropped and jittered by one compiled loop, which holds no lock.
 
-What OpenCV and PyTorch take in a dozen calls
-a picture is one here, so that threads do not wait for each other's turn with the interpreter.
+What OpenCV and PyTorch take in a dozen calls a picture is one here, so that threads do not wait for
+each other's turn with the interpreter. Numbers are set one by one throughout: to assign and add
+whole arrays makes Numba compile for seconds, messages of errors among it.
 """
 
 import numpy as np
@@ -29,17 +30,16 @@ def _places(size, first, extent, side, mirrored, low, high, weight):
 @compiled
 def _blended(kinds, factors, mean, map_):
     """`detector.data.blends.blends`, into float32 (3, 4)."""
-    whole = np.zeros((3, 4))
+    whole, grey, other = np.zeros((3, 4)), np.zeros(4), np.zeros(4)
     for c in range(3):
         whole[c, c] = 1.0
     for step in range(len(kinds)):
         factor = factors[step]
-        grey = RED * whole[0] + GREEN * whole[1] + BLUE * whole[2]
-        other = np.zeros(4)
+        for k in range(4):
+            grey[k] = RED * whole[0, k] + GREEN * whole[1, k] + BLUE * whole[2, k]
+            other[k] = grey[k] if kinds[step] == 2 else 0.0
         if kinds[step] == 1:
             other[3] = grey[0] * mean[0] + grey[1] * mean[1] + grey[2] * mean[2] + grey[3]
-        elif kinds[step] == 2:
-            other[:] = grey
         for c in range(3):
             for k in range(4):
                 whole[c, k] = factor * whole[c, k] + (1.0 - factor) * other[k]
@@ -66,7 +66,8 @@ def change(picture, mirrored, top, left, height, width, kinds, factors, out):
     across, down = np.empty(size, np.int32), np.empty(size, np.int32)
     _places(size, left, width, side, mirrored, columns[0], columns[1], across)
     _places(size, top, height, side, False, rows[0], rows[1], down)
-    lines, held = np.empty((2, 3 * size), np.int32), np.full(2, -1, np.int64)
+    lines, held = np.empty((2, 3 * size), np.int32), np.empty(2, np.int64)
+    held[0] = held[1] = -1
     total = np.zeros(3 * size, np.int32)
     for y in range(size):
         for part in range(2):
@@ -74,7 +75,8 @@ def change(picture, mirrored, top, left, height, width, kinds, factors, out):
             if held[part] == row:
                 continue
             if part == 0 and held[1] == row:  # what was below is above now
-                lines[0] = lines[1]
+                for at in range(3 * size):
+                    lines[0, at] = lines[1, at]
             else:
                 source, line = picture[row], lines[part]
                 for x in range(size):
@@ -132,8 +134,7 @@ def change_each(pictures, rows, mirrored, boxes, kinds, factors, first, last, ou
         count = 0
         while count < kinds.shape[1] and kinds[n, count] >= 0:
             count += 1
-        top, left, height, width = boxes[n]
         change(
-            pictures[rows[n]], mirrored[n], top, left, height, width,
+            pictures[rows[n]], mirrored[n], boxes[n, 0], boxes[n, 1], boxes[n, 2], boxes[n, 3],
             kinds[n, :count], factors[n, :count], out[n],
         )  # fmt: skip
