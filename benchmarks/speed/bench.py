@@ -28,7 +28,7 @@ from detector.run.hardware import choose_hardware
 HERE = Path(__file__).parent
 RESULTS = HERE.parent / "results.json"
 KERAS = HERE.parents[1] / ".venv-keras/bin/python"
-ROUNDS, IMAGES = 6, 1000
+ROUNDS, PAIRS, IMAGES = 6, 18, 1000  # PAIRS: rounds of two ways that are nearly as fast
 GPU_EPOCHS = 30
 SIDES = {"cnn6": 224, "cnn2": 300}
 BATCHES = (32, 64, 128, 256)
@@ -49,20 +49,20 @@ def training(name: str, folder: Path) -> dict:
     speeds = watched(bare).told["ways"]
     best = max(speeds, key=speeds.get)
     best32 = max((way for way in speeds if way.startswith("float32")), key=speeds.get)
-    ways = {
-        "plain PyTorch": [sys.executable, str(HERE / "plain_pytorch.py"), name, pictures],
-        "detector": [*ours, *long, f"paths.runs={folder}/runs"],
-        "bare step": [*bare, "32", "cpu", best],
-    }
+    plain = [sys.executable, str(HERE / "plain_pytorch.py"), name, pictures]
+    here = {"detector": [*ours, *long, f"paths.runs={folder}/runs"]}
+    limits = {"bare step": [*bare, "32", "cpu", best]}
+    pairs = {"bare": here | limits}
     if choose_hardware("cpu", "auto").precision != "32-true":
         single = ["trainer.precision=32-true", f"paths.runs={folder}/runs32"]
-        ways["detector, float32"] = [*ours, *long, *single]
-        ways["bare step, float32"] = [*bare, "32", "cpu", best32]
-    found = {"plain and bare": in_turn(ways, ROUNDS)}
+        here32 = {"detector, float32": [*ours, *long, *single]}
+        pairs["bare, float32"] = here32 | {"bare step, float32": [*bare, "32", "cpu", best32]}
+        here |= here32
+    found = {"plain": in_turn({"plain PyTorch": plain} | here, ROUNDS)}
+    found |= {kind: in_turn(ways, PAIRS) for kind, ways in pairs.items()}
     if name == "cnn2" and has_keras():
-        ours = {way: command for way, command in ways.items() if way.startswith("detector")}
         keras = {"Keras on TensorFlow": [str(KERAS), str(HERE / "keras_cnn2.py"), pictures]}
-        found["Keras"] = in_turn(keras | ours, ROUNDS)
+        found["Keras"] = in_turn(keras | here, ROUNDS)
     elif name == "cnn2":
         print("Keras on TensorFlow: left out, as `make keras` has not made its environment")
     return {"bare_step": speeds, "turns": found, "ratios": ratios(found)}

@@ -50,7 +50,7 @@ def _training(one: dict) -> str:
         for name, of in one["ratios"].items()
     ]
     head = ["way", "training, images/s", "validation, images/s", "peak memory, MB"]
-    return _rows(head, rates) + "\n\n" + _rows(["ratio", "median", "over the rounds"], ratios)
+    return _rows(head, rates) + "\n\n" + _rows(["ratio", "median", "95 % interval"], ratios)
 
 
 def _rate(value: float | None) -> str:

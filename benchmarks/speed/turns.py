@@ -7,6 +7,7 @@ apart. Steps that a stop cut through do not count.
 """
 
 import itertools
+import math
 import os
 import signal
 import statistics
@@ -142,6 +143,16 @@ def in_turn(ways: dict[str, list[str]], rounds: int) -> dict[str, dict]:
 
 
 def ratio(over: list[float], under: list[float]) -> dict[str, float]:
-    """Median and range of what was measured in the same round."""
+    """Median of what was measured in the same round, and its interval.
+
+    The interval holds the true median in at least 95 of 100 cases where the rounds are independent:
+    of six it is from the lowest to the highest, of 18 from the fifth to the fourteenth (order
+    statistics; of fewer than six it is from the lowest to the highest, and holds it less often).
+    """
     each = sorted(a / b for a, b in zip(over, under, strict=True))
-    return {"median": statistics.median(each), "low": each[0], "high": each[-1]}
+    n, outside, below = len(each), 0, 0
+    while 2 * (below + math.comb(n, outside)) <= 0.05 * 2**n:  # of both ends together
+        below += math.comb(n, outside)
+        outside += 1
+    at = max(outside - 1, 0)
+    return {"median": statistics.median(each), "low": each[at], "high": each[n - 1 - at]}

@@ -11,7 +11,7 @@ from torch.utils.data import default_collate
 
 from detector.data.batches import Batches, as_it_is
 from detector.data.datamodule import FaceData, Faces, choose_workers
-from detector.data.transforms import Augment
+from detector.data.transforms import Augment, InALoop
 
 SIZE, N = 24, 20
 STEPS = {
@@ -66,6 +66,15 @@ def test_a_batch_is_what_its_pictures_are_one_by_one(names, keys, bits, threads,
     for got, want in zip(batch, expected, strict=True):
         assert got.dtype == want.dtype and torch.equal(got, want)
     assert batch[0].is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(("row", "size"), [(N, SIZE), (-1, SIZE), (0, SIZE + 1)])
+def test_what_lies_outside_of_the_pictures_is_not_read(row, size):
+    loop = InALoop([[]], SIZE)
+    with pytest.raises(IndexError, match="rows"):
+        loop.change(
+            Mapped().whole, np.array([row]), 0, 1, np.zeros((1, size, size, 3), np.uint8)
+        )  # fmt: skip
 
 
 def test_random_numbers_of_the_process_go_on_as_if_nothing_had_been_drawn():

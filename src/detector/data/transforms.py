@@ -329,7 +329,12 @@ class InALoop:
             rows: Which of them are the batch, int64 (N).
             first, last: Range within N.
             into: uint8 (N, S, S, 3), contiguous.
+
+        Raises:
+            IndexError: A row or a size is not that of the pictures; loops look at neither.
         """
+        if pictures.shape[1:] != into.shape[1:] or not all(0 <= row < len(pictures) for row in rows):
+            raise IndexError(f"pictures {pictures.shape}, batch {into.shape}, rows {rows}")
         from detector.data.kernels import change_each  # Numba, which takes half a second
 
         pictures = np.asarray(pictures)[:]
