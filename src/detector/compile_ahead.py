@@ -1,6 +1,6 @@
 """Compiles the loops of a training ahead: `python -m detector.compile_ahead`.
 
-`make setup` does so at its end. Else the first training waits for it, six to twelve seconds.
+`make setup` does so at its end. Else the first training waits for it, some seconds.
 """
 
 import numpy as np
