@@ -16,11 +16,11 @@ import torchvision.transforms.v2
 import json, time
 print(json.dumps({"imported": time.time()}))
 """
-ROUNDS = 5
+ROUNDS = 9
 
 
 def start(folder: Path) -> dict:
-    """Seconds: medians of five, the demonstration once."""
+    """Seconds: medians of nine, the demonstration once."""
     pictures = faces(folder, 200, 224)
     training = [
         sys.executable, str(HERE / "training.py"), "model=cnn6", "data=folder",
