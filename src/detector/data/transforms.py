@@ -333,7 +333,8 @@ class InALoop:
         Raises:
             IndexError: A row or a size is not that of the pictures; loops look at neither.
         """
-        if pictures.shape[1:] != into.shape[1:] or not all(0 <= row < len(pictures) for row in rows):
+        there = all(0 <= row < len(pictures) for row in rows.tolist())
+        if not there or pictures.shape[1:] != into.shape[1:]:
             raise IndexError(f"pictures {pictures.shape}, batch {into.shape}, rows {rows}")
         from detector.data.kernels import change_each  # Numba, which takes half a second
 
