@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from scipy.fft import dctn
@@ -16,11 +16,12 @@ MAX_PIXELS = 10**6
 
 
 @settings(max_examples=30, deadline=None)
+@example(5, 10, 4983)
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 2**32 - 1))
 def test_the_spectrum_is_that_of_scipy(height, width, seed):
     image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    # ITU-R BT.601, rounded as OpenCV rounds it
-    grey = np.floor(image @ np.array((0.299, 0.587, 0.114)) + 0.5)
+    # ITU-R BT.601 in 15 bits, as OpenCV has it: one grey level more or less tells in the spectrum
+    grey = (image.astype(int) @ (9798, 19235, 3735) + (1 << 14) >> 15).astype(float)
     grey = np.pad(grey, ((0, max(0, 8 - height)), (0, max(0, 8 - width))), "edge")
     total, count = np.zeros((8, 8)), 0
     for top in range(0, grey.shape[0] - 7, 8):
@@ -29,7 +30,7 @@ def test_the_spectrum_is_that_of_scipy(height, width, seed):
             total += np.abs(dctn(block, norm="ortho"))
             count += 1
     np.testing.assert_allclose(
-        np.exp(spectrum(image)), (total / count + 1e-3).ravel(), rtol=0.05, atol=0.2
+        np.exp(spectrum(image)), (total / count + 1e-3).ravel(), rtol=1e-3, atol=1e-3
     )
 
 

@@ -3,7 +3,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
@@ -29,6 +29,7 @@ def known(value) -> bool:
 
 
 @given(images)
+@example([(0.0, 0, 0, None)] * 2 + [(0.0, 1, 2, None), (1.0, 0, 1, "easy"), (1.2e-74, 1, 0, None)])
 @settings(max_examples=80, deadline=None)
 def test_a_slice_is_its_images_alone(rows):
     found = slices(*map(list, zip(*rows, strict=True)), order=ORDER, **HOW)

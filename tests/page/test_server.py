@@ -440,8 +440,7 @@ def test_nothing_in_the_server_keeps_an_answer(served):
     name = "never-to-be-kept.jpg"
     assert f"<h2>{name}" in page_asks(served, name, listens=True, session="kept1")
     idle(served)
-    gc.collect()
-    assert holders(name) == 0
+    until(lambda: gc.collect() >= 0 and holders(name) == 0)  # the last words may be on their way
 
 
 def test_who_does_not_listen_is_not_answered(served, monkeypatch):

@@ -219,15 +219,19 @@ def _acceleration(
     third moments, and the acceleration of so many groups is near 0 anyway.
     """
     total = sum(map(len, strata))
-    squares, cubes = np.zeros((2, statistics))
+    influences = [np.zeros((1, statistics))]
     for members in strata:
         blocks = math.ceil(len(members) * min(1.0, BLOCKS / total))
         if blocks < 2:
             continue  # without its one block the stratum would be gone
         without = values(_without(members, blocks, total, rows))
         influence = np.nan_to_num(without.mean(axis=0) - without) * (blocks - 1) / blocks
-        squares += (influence**2).sum(axis=0)
-        cubes += (influence**3).sum(axis=0)
+        influences.append(influence)
+    every = np.concatenate(influences)
+    # No matter in which unit, so by a power of two near 1: the cubes of tiny ones would be 0.
+    _, exponent = np.frexp(np.abs(every).max(axis=0))
+    every = np.ldexp(every, -exponent)
+    squares, cubes = (every**2).sum(axis=0), (every**3).sum(axis=0)
     return np.divide(cubes, 6 * squares**1.5, out=np.zeros(statistics), where=squares > 0)
 
 
