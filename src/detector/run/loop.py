@@ -103,7 +103,9 @@ def make_trainer(
     logger = TensorBoardLogger(
         folder, name=None, version="tensorboard", default_hp_metric=False, purge_step=purge_step
     )
-    pages = [HugePages()] if hardware.accelerator == "cpu" else []
+    # Not where memory is short: a large page is taken whole where a part of it was.
+    large = hardware.accelerator == "cpu" and cfg.trainer.keep_memory is not False
+    pages = [HugePages()] if large else []
     return L.Trainer(
         accelerator=hardware.accelerator,
         precision=hardware.precision,
