@@ -10,7 +10,7 @@ from torch import nn
 from detector.compiled import available
 from detector.data.transforms import InALoop
 from detector.models.dropout import Dropout
-from detector.models.fused import FusedSequential
+from detector.models.fused import SEVERAL, FusedSequential
 from detector.models.scaling import scaled
 from detector.run.hardware import choose_hardware
 
@@ -27,13 +27,18 @@ def compile_ahead() -> None:
     if chosen.accelerator != "cpu":  # all that follows is for processors
         return
     dtype = torch.bfloat16 if chosen.precision == "bf16-mixed" else torch.float32
-    images = torch.zeros(1, 3, SIZE, SIZE, dtype=torch.uint8)
+    images = torch.zeros(SEVERAL, 3, SIZE, SIZE, dtype=torch.uint8)
     images = images.contiguous(memory_format=torch.channels_last)
     one = torch.ones(1, 3, 1, 1)
     values = scaled(images, one, one, torch.channels_last, dtype).requires_grad_()
     pool = (nn.MaxPool2d(2), nn.ReLU())
     for layers in ((nn.BatchNorm2d(3), *pool, nn.Dropout2d(0.1)), (*pool, Dropout(0.25))):
-        FusedSequential(*layers)(values).sum().backward()
+        fused = FusedSequential(*layers).train()
+        fused(values).sum().backward()
+        fused.eval()
+        with torch.no_grad():
+            for precision in {dtype, torch.float32}:  # the end of a training measures in float32
+                fused(values.to(precision))
 
 
 if __name__ == "__main__":

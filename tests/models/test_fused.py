@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from detector.models import fused
 from detector.models.build import build_network
 from detector.models.dropout import Dropout
-from detector.models.fused import FusedSequential
+from detector.models.fused import SEVERAL, FusedSequential
 
 TWO_BYTES = torch.bfloat16
 
@@ -149,6 +149,42 @@ def test_the_number_of_threads_changes_no_bit():
         torch.set_num_threads(own)
     for other in found[1:]:
         assert all(torch.equal(found[0][name], other[name]) for name in found[0])
+
+
+@settings(max_examples=40, deadline=None)
+@given(shape=shapes, seed=st.integers(0, 2**32), dtype=st.sampled_from([torch.float32, TWO_BYTES]))
+def test_evaluation_is_that_of_the_layers(shape, seed, dtype):
+    torch.manual_seed(seed)
+    n, channels, height, width = shape
+    values = last(torch.randn(n + SEVERAL, channels, 2 * height, 2 * width).to(dtype))
+    layers = normed(channels, seed).eval()
+    layers[0].running_mean.normal_()
+    layers[0].running_var.uniform_(0.5, 2)
+    with torch.no_grad():
+        found, expected = layers(values), nn.Sequential(*layers)(values)
+    exact = {} if dtype is TWO_BYTES else {"rtol": 1e-5, "atol": 1e-5}
+    torch.testing.assert_close(found, expected, **exact)
+    with torch.no_grad():  # and where nothing is rounded, to the bit
+        assert torch.equal(layers[1:](values), nn.Sequential(*layers[1:])(values))
+
+
+def test_who_evaluates_that_way(calls):
+    layers, values = normed(4, 0).eval(), last(torch.randn(SEVERAL, 4, 6, 6))
+    with torch.no_grad():
+        layers(values[1:])  # few
+        layers[3].train()
+        layers(values)  # dropout alone: its layers differ in mode
+    layers[3].eval()
+    layers(values).sum().backward()  # somebody wants gradients
+    with torch.no_grad():
+        traced = torch.jit.trace(layers, values, check_trace=False)
+        assert calls == []
+        other = last(torch.randn(SEVERAL, 4, 6, 6))
+        torch.testing.assert_close(traced(other), nn.Sequential(*layers)(other))
+        layers(values)
+    with torch.inference_mode():
+        layers(values)
+    assert calls == [4, 4]
 
 
 @pytest.mark.parametrize(("name", "runs"), [("cnn2", [3, 3]), ("cnn3", [3] * 3), ("cnn6", [4] * 6)])

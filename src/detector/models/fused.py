@@ -1,10 +1,11 @@
-"""Batch norm, max-pool, ReLU and dropout in two walks through memory instead of ten.
+"""Batch norm, max-pool, ReLU and dropout in two walks through memory instead of ten, or in one.
 
 On a CPU these layers cost more than the convolutions between them: PyTorch walks through the maps
 for each of them, several times for a batch norm, and writes places of 8 bytes for maxima of 2. Here
 one loop pools and adds up the batch's moments, one does the rest on a quarter of the numbers, and
-two go back (`detector.models.kernels`; benchmarks/NOTES.md has the figures). It is the same
-function: the arithmetic is float32, rounded once where the layers round after each step.
+two go back (`detector.models.kernels`; benchmarks/NOTES.md has the figures). In evaluation the
+moments are known, and one loop does it all. It is the same function: the arithmetic is float32,
+rounded once where the layers round after each step.
 """
 
 from collections.abc import Sequence
@@ -19,6 +20,8 @@ from detector.compiled import available
 from detector.models.dropout import Dropout, drawn
 from detector.models.shared import BITS, array, shared
 
+SEVERAL = 8  # images; Numba takes half a second to import, which an answer for fewer is not worth
+
 
 class Run(NamedTuple):
     """Layers that stand in a row; `norm` and `drop` may be missing."""
@@ -30,10 +33,10 @@ class Run(NamedTuple):
 
 
 class FusedSequential(nn.Sequential):
-    """`nn.Sequential` that trains [batch norm,] max-pool, ReLU[, dropout] in a row as one layer.
+    """`nn.Sequential` that calls [batch norm,] max-pool, ReLU[, dropout] in a row as one layer.
 
-    Where it cannot (other devices, layouts and settings of layers, evaluation, layers with hooks,
-    Numba missing) it calls them one by one.
+    Where it cannot (other devices, layouts and settings of layers, layers with hooks, evaluation
+    with gradients or of a few images, Numba missing) it calls them one by one.
     """
 
     def forward(self, values: Tensor) -> Tensor:
@@ -64,7 +67,7 @@ def fits(values: Tensor, run: Run, layers: Sequence[nn.Module]) -> bool:
     """Whether the loops here do what the layers would."""
     if values.device.type != "cpu" or values.dtype not in BITS or values.dim() != 4:
         return False
-    if not all(layer.training for layer in layers) or torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or torch.jit.is_tracing() or not _in_one_mode(values, layers):
         return False
     if any(hooks for layer in layers for hooks in _hooks(layer)) or not available():
         return False
@@ -80,6 +83,12 @@ def fits(values: Tensor, run: Run, layers: Sequence[nn.Module]) -> bool:
         and (drop is None or 0 <= drop.p < 1)
         and (norm is None or _plain(norm))
     )
+
+
+def _in_one_mode(values: Tensor, layers: Sequence[nn.Module]) -> bool:
+    if any(layer.training for layer in layers):
+        return all(layer.training for layer in layers)
+    return len(values) >= SEVERAL and not torch.is_grad_enabled()
 
 
 def _plain(norm: nn.BatchNorm2d) -> bool:
@@ -106,6 +115,8 @@ def run_fused(values: Tensor, run: Run) -> Tensor:
     Returns:
         (N, C, H/2, W/2), rounded up, as `values` is.
     """
+    if not run.pool.training:
+        return _evaluated(values, run.norm)
     n, channels, height, width = values.shape
     shape = n, -(-height // 2), -(-width // 2), channels
     factor, words, least = np.ones((n, channels), np.float32), None, 0
@@ -118,6 +129,19 @@ def run_fused(values: Tensor, run: Run) -> Tensor:
     if run.norm is None:
         return _Pooled.apply(values, factor, words, least)
     return _Normed.apply(values, run.norm.weight, run.norm.bias, run.norm, factor, words, least)
+
+
+def _evaluated(values: Tensor, norm: nn.BatchNorm2d | None) -> Tensor:
+    n, channels = values.shape[:2]
+    factor = np.ones((n, channels), np.float32)
+    a, b = factor[0], np.zeros(channels, np.float32)
+    if norm is not None:  # in PyTorch's order, so that it is rounded as there
+        slope = norm.weight / (norm.running_var + norm.eps).sqrt()
+        a, b = slope.numpy(), (norm.bias - norm.running_mean * slope).numpy()
+    y, place = _outputs(values)
+    shared("pool", n, array(values), a, b, factor, None, 0,
+            out=(array(y), array(place)))  # fmt: skip
+    return y
 
 
 class _Pooled(torch.autograd.Function):

@@ -119,16 +119,16 @@ def finish(winner, a, b, factor, words, least, first, last, y, place):
 
 
 @compiled
-def pool(x, one, zero, factor, words, least, first, last, y, place):
-    """Max-pool of 2 by 2, and `finish` with a = 1 and b = 0."""
+def pool(x, a, b, factor, words, least, first, last, y, place):
+    """The largest a x of each window of 2 by 2, and `finish`; max-pool with a = 1 and b = 0."""
     height = x.shape[1]
     row = np.empty_like(x[0, 0, : y.shape[2]])
     for n in range(first, last):
         for h in range(y.shape[1]):
             below = x[n, min(2 * h + 1, height - 1)]
-            _winners(x[n, 2 * h], below, one, row, place[n, h])
+            _winners(x[n, 2 * h], below, a, row, place[n, h])
             at = None if words is None else words[n, h]
-            _finished(row, one, zero, factor[n], at, least, y[n, h], place[n, h])
+            _finished(row, a, b, factor[n], at, least, y[n, h], place[n, h])
 
 
 @compiled

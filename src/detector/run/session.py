@@ -42,6 +42,7 @@ from detector.run.curves import gap_opened, plot_curves
 from detector.run.ddp import share_of_loss
 from detector.run.embedded import embed_as_set
 from detector.run.finish import hyperparameters, predict_parts, write_results
+from detector.run.garbage import only_new
 from detector.run.hardware import choose_hardware
 from detector.run.heap import handle_freed_memory
 from detector.run.history import History
@@ -216,7 +217,7 @@ class Session:
         self.ranks.first(self._begin)
         self.ranks.in_turn(self._embed)
         handler = signal.getsignal(signal.SIGINT)
-        with quiet():
+        with quiet(), only_new():
             try:
                 self.trainer.fit(
                     self.module, datamodule=self.data, ckpt_path=self.resume, weights_only=True
