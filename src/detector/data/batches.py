@@ -31,7 +31,7 @@ class Batches(Dataset):
         pixels: uint8 pictures by row.
         labels: int (N).
         augment: Applied to each picture; each of its steps draws before it changes a picture
-            (`Augment.drawn_ahead`). None for pictures as they are.
+            (`Augment.ahead`). None for pictures as they are.
         bits: int8 (N, P), as for `Faces`.
         threads: How many augment, at most `MOST_THREADS`.
     """
@@ -54,13 +54,13 @@ class Batches(Dataset):
 
     def __getitems__(self, keys: Sequence[tuple[int, int]]) -> tuple[Tensor, ...]:
         """uint8 images (n, 3, S, S), labels (n), rows (n), and int8 bits (n, P) where there are."""
-        rows = [row for _, row in keys]
-        size = self.pixels[rows[0]].shape[0]
+        rows, whole = [row for _, row in keys], getattr(self.pixels, "whole", None)
+        size = self.pixels[rows[0]].shape[0] if whole is None else whole.shape[1]
         batch = np.empty((len(keys), size, size, 3), np.uint8)
         flipped = [False] * len(keys)
         if self.augment is None:
             for place, row in zip(batch, rows, strict=True):
-                place[:] = self.pixels[row]
+                place[:] = self.pixels[row] if whole is None else whole[row]
         else:
             # One after the other: the generator that they are drawn from is PyTorch's own.
             drawn = [self.augment.draw(epoch, row) for epoch, row in keys]

@@ -61,6 +61,27 @@ def change(picture, mirrored, top, left, height, width, kinds, factors, out):
         out: uint8 (S, S, 3), contiguous, gets the result: linear between pixels, rounded, then
             jittered and rounded again.
     """
+    size = len(out)
+    if height == size and width == size:
+        for y in range(size):
+            for x in range(size):
+                at = size - 1 - x if mirrored else x
+                for c in range(3):
+                    out[y, x, c] = picture[y, at, c]
+    else:
+        _enlarge(picture, mirrored, top, left, height, width, out)
+    if len(kinds) > 0:
+        _jitter(kinds, factors, out)
+
+
+@compiled
+def _between(one, two, share):
+    """ONE times what lies between; int32 throughout, as Numba would make 64 bits of a product."""
+    return np.int32(np.int32(one << np.int32(BITS)) + np.int32(np.int32(two - one) * share))
+
+
+@compiled
+def _enlarge(picture, mirrored, top, left, height, width, out):
     size, side = out.shape[0], picture.shape[1]
     columns, rows = np.empty((2, size), np.uintp), np.empty((2, size), np.uintp)
     across, down = np.empty(size, np.int32), np.empty(size, np.int32)
@@ -68,7 +89,6 @@ def change(picture, mirrored, top, left, height, width, kinds, factors, out):
     _places(size, top, height, side, False, rows[0], rows[1], down)
     lines, held = np.empty((2, 3 * size), np.int32), np.empty(2, np.int64)
     held[0] = held[1] = -1
-    total = np.zeros(3 * size, np.int32)
     for y in range(size):
         for part in range(2):
             row = np.int64(rows[part, y])
@@ -81,20 +101,25 @@ def change(picture, mirrored, top, left, height, width, kinds, factors, out):
                 source, line = picture[row], lines[part]
                 for x in range(size):
                     one, two, share = columns[0, x], columns[1, x], across[x]
-                    rest = np.int32(ONE - share)
-                    line[3 * x] = source[one, 0] * rest + source[two, 0] * share
-                    line[3 * x + 1] = source[one, 1] * rest + source[two, 1] * share
-                    line[3 * x + 2] = source[one, 2] * rest + source[two, 2] * share
+                    for c in range(3):
+                        first, second = np.int32(source[one, c]), np.int32(source[two, c])
+                        line[3 * x + c] = _between(first, second, share)
             held[part] = row
         share = down[y]
         above, below, line = lines[0], lines[1], out[y].reshape(3 * size)
         for at in range(3 * size):
-            mixed = above[at] * np.int32(ONE - share) + below[at] * share
-            value = np.int32((mixed + np.int32(HALF)) >> np.int32(2 * BITS))
-            total[at] += value
-            line[at] = np.uint8(value)
-    if len(kinds) == 0:
-        return
+            mixed = np.int32(_between(above[at], below[at], share) + np.int32(HALF))
+            line[at] = np.uint8(mixed >> np.int32(2 * BITS))
+
+
+@compiled
+def _jitter(kinds, factors, out):
+    size = out.shape[0]
+    total = np.zeros(3 * size, np.int32)
+    for y in range(size):
+        line = out[y].reshape(3 * size)
+        for at in range(3 * size):
+            total[at] = np.int32(total[at] + np.int32(line[at]))
     map_, mean = np.empty((3, 4), np.float32), np.zeros(3)
     for at in range(3 * size):
         mean[at % 3] += total[at] / (size * size)
