@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from detector.errors import ReaderGone, UserError
+from detector.garbage import seldom
 
 
 def conf_dir() -> Path:
@@ -85,7 +86,9 @@ def run(config: str, job: Callable[[DictConfig], object]) -> None:
     debugging = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing its own way
     try:
-        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config)(guarded)()
+        wrapped = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config)
+        with seldom():
+            wrapped(guarded)()
     except (HydraException, OmegaConfBaseException) as error:
         if debugging:
             raise

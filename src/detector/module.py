@@ -130,7 +130,11 @@ class DetectorModule(L.LightningModule):
         # Dropout then follows from seed, epoch and batch alone: a step repeated after a kill
         # draws the same mask. (Once an epoch is not enough: starting a loader draws too.)
         state = np.random.SeedSequence([self.seed, self.current_epoch, batch_idx, *self.stream])
-        torch.manual_seed(int(state.generate_state(1, np.uint64)[0] >> 1))
+        # On the CPU without the other devices' generators: for each that was not used yet PyTorch
+        # notes down the whole stack of calls, a millisecond.
+        cpu = self.device.type == "cpu"
+        seed = torch.default_generator.manual_seed if cpu else torch.manual_seed
+        seed(int(state.generate_state(1, np.uint64)[0] >> 1))
         # Each time: a training that goes on within an epoch is told of no epoch's start.
         if self.backbone is not None and self.current_epoch < self.frozen_epochs:
             self.backbone.freeze()

@@ -54,13 +54,13 @@ class Batches(Dataset):
 
     def __getitems__(self, keys: Sequence[tuple[int, int]]) -> tuple[Tensor, ...]:
         """uint8 images (n, 3, S, S), labels (n), rows (n), and int8 bits (n, P) where there are."""
-        rows, whole = [row for _, row in keys], getattr(self.pixels, "whole", None)
-        size = self.pixels[rows[0]].shape[0] if whole is None else whole.shape[1]
+        rows = [row for _, row in keys]
+        size = self.pixels[rows[0]].shape[0]
         batch = np.empty((len(keys), size, size, 3), np.uint8)
         flipped = [False] * len(keys)
         if self.augment is None:
             for place, row in zip(batch, rows, strict=True):
-                place[:] = self.pixels[row] if whole is None else whole[row]
+                place[:] = self.pixels[row]
         else:
             # One after the other: the generator that they are drawn from is PyTorch's own.
             drawn = [self.augment.draw(epoch, row) for epoch, row in keys]

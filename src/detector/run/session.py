@@ -21,6 +21,7 @@ from detector.data.sources import FACE_PARTS
 from detector.data.transforms import Augment
 from detector.errors import Interrupted, UserError
 from detector.evaluation.calibration import calibrate
+from detector.garbage import only_new
 from detector.models.build import build_network
 from detector.models.parts import CLASSES
 from detector.models.pretrained import find_pretrained, preprocessing_of
@@ -42,7 +43,6 @@ from detector.run.curves import gap_opened, plot_curves
 from detector.run.ddp import share_of_loss
 from detector.run.embedded import embed_as_set
 from detector.run.finish import hyperparameters, predict_parts, write_results
-from detector.run.garbage import only_new
 from detector.run.hardware import choose_hardware
 from detector.run.heap import handle_freed_memory
 from detector.run.history import History

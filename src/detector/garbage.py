@@ -1,0 +1,39 @@
+"""Python's search for garbage, kept off what imports leave behind; `gc` of the standard library."""
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+YOUNG = 10_000  # objects, after which Python looks among them; its own number is some hundreds
+
+
+@contextmanager
+def seldom() -> Iterator[None]:
+    """Within it, garbage is looked for less often.
+
+    The libraries of a training are half a million objects, among which Python would look more than
+    a thousand times while they are imported: a fifth of that time.
+    """
+    before = gc.get_threshold()
+    gc.set_threshold(max(YOUNG, before[0]) if before[0] else 0, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+
+
+@contextmanager
+def only_new() -> Iterator[None]:
+    """Within it, garbage is looked for among what was made since, and among no module.
+
+    Else all objects are walked through every hundred steps of a training or so, while the cores
+    wait for a quarter of a second (benchmarks/NOTES.md).
+    """
+    if gc.get_freeze_count():  # somebody else has done so, and will end it
+        yield
+        return
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
