@@ -11,19 +11,21 @@ import json
 import sys
 
 from detector import cli
+from detector.garbage import seldom
 from detector.run.heap import before_torch
 
 
 def main(arguments: list[str]) -> None:
     cfg = cli.compose("train", [*arguments, "heatmaps.every=0", "progress=none"])
     before_torch(cfg.trainer.keep_memory)  # as detector.train does
-    from clock import Clock
+    with seldom():
+        from clock import Clock
 
-    from detector.run.session import Session
+        from detector.run.session import Session
 
-    clock, session = Clock(), Session(cfg)
-    session.trainer.callbacks.append(clock)
-    session.fit()
+        clock, session = Clock(), Session(cfg)
+        session.trainer.callbacks.append(clock)
+        session.fit()
     found = {
         "images_per_s": clock.images / clock.seconds if clock.seconds else None,
         "validation_images_per_s": clock.validated / clock.validating,
