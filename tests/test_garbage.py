@@ -1,6 +1,7 @@
 """When Python looks for garbage, and among what."""
 
 import gc
+import importlib
 import weakref
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from detector import cli
 from detector.garbage import YOUNG, only_new, seldom
 from detector.module import DetectorModule
+from detector.run.sweep import Job
 from detector.train import train
 
 
@@ -61,6 +63,27 @@ def test_what_was_there_before_is_left_out_and_new_garbage_is_not():
             pass
         assert gc.get_freeze_count() > 0  # the outer one is still there
     assert any(one is old for one in gc.get_objects())
+
+
+def test_a_job_of_a_sweep_begins_without_what_the_one_before_has_left(monkeypatch, tiny):
+    training, alive, cfg = importlib.import_module("detector.train"), [], tiny()
+    left = Thing()
+    left.own = left
+    gone = weakref.ref(left)
+    del left
+
+    def once(*_):
+        alive.append(gone())
+        return {"val": {"auroc": {"value": 1.0}}}
+
+    monkeypatch.setattr(Job, "of_this_process", lambda: object())
+    monkeypatch.setattr(training, "_once", once)
+    gc.disable()  # it might look by chance
+    try:
+        training._main(cfg)
+    finally:
+        gc.enable()
+    assert alive == [None]
 
 
 def test_commands_and_trainings_do_so(tiny, monkeypatch):

@@ -7,8 +7,14 @@ from functools import cache
 
 @cache
 def available() -> bool:
-    """Whether Numba is installed; everything works without it, slower."""
-    return importlib.util.find_spec("numba") is not None
+    """Whether Numba can be imported; everything works without it, slower."""
+    if importlib.util.find_spec("numba") is None:
+        return False
+    try:
+        import numba  # noqa: F401
+    except ImportError:  # as an older one says of a newer NumPy
+        return False
+    return True
 
 
 def compiled(function: Callable) -> Callable:

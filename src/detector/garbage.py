@@ -4,12 +4,12 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-YOUNG = 10_000  # objects, after which Python looks among them; its own number is some hundreds
+YOUNG = 10_000  # objects, after which Python looks among them; its own number is 700 to 2000
 
 
 @contextmanager
 def seldom() -> Iterator[None]:
-    """Within it, garbage is looked for less often.
+    """Within it, garbage is looked for less often: a whole command, for the sake of its imports.
 
     The libraries of a training are half a million objects, among which Python would look more than
     a thousand times while they are imported: a fifth of that time.
@@ -24,10 +24,10 @@ def seldom() -> Iterator[None]:
 
 @contextmanager
 def only_new() -> Iterator[None]:
-    """Within it, garbage is looked for among what was made since, and among no module.
+    """Within it, garbage is looked for among what was made since it began.
 
-    Else all objects are walked through every hundred steps of a training or so, while the cores
-    wait for a quarter of a second (benchmarks/NOTES.md).
+    What imports have left behind is none, and walking through it every hundred steps of a training
+    or so made the cores wait for a quarter of a second (benchmarks/NOTES.md).
     """
     if gc.get_freeze_count():  # somebody else has done so, and will end it
         yield

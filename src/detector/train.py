@@ -1,5 +1,6 @@
 """Train a network on a set of faces: `python -m detector.train model=cnn6 data=hardfake`."""
 
+import gc
 import os
 import shlex
 from collections.abc import Callable
@@ -48,6 +49,8 @@ def _main(cfg: DictConfig) -> float | None:
     from detector.run.sweep import Job
 
     job = Job.of_this_process()
+    if job:
+        gc.collect()  # what the job before has left; else `garbage` would keep it during this one
     try:
         with joined(cfg) as ranks:
             metrics = _once(cfg, job, ranks) if job else train_with(cfg, ranks)

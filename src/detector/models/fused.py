@@ -14,13 +14,15 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.autograd.function import once_differentiable
+from torch.nn.modules.module import _has_any_global_hook
 
 from detector.compiled import available
 from detector.models.dropout import Dropout, drawn
 from detector.models.shared import BITS, array, shared
 
-SEVERAL = 8  # images; Numba takes half a second to import, which an answer for fewer is not worth
+SEVERAL = 32  # images whose evaluation is worth the import of Numba, half a second
 
 
 class Run(NamedTuple):
@@ -67,9 +69,13 @@ def fits(values: Tensor, run: Run, layers: Sequence[nn.Module]) -> bool:
     """Whether the loops here do what the layers would."""
     if values.device.type != "cpu" or values.dtype not in BITS or values.dim() != 4:
         return False
+    if type(values) is not Tensor or torch._C._len_torch_dispatch_stack():  # somebody watches
+        return False
     if torch.compiler.is_compiling() or torch.jit.is_tracing() or not _in_one_mode(values, layers):
         return False
-    if any(hooks for layer in layers for hooks in _hooks(layer)) or not available():
+    if any(hooks for layer in layers for hooks in _hooks(layer)) or _has_any_global_hook():
+        return False
+    if not available():
         return False
     n, _, height, width = values.shape
     norm, pool, drop = run.norm, run.pool, run.drop
@@ -81,20 +87,22 @@ def fits(values: Tensor, run: Run, layers: Sequence[nn.Module]) -> bool:
         and values.numel() > 0
         and values.is_contiguous(memory_format=torch.channels_last)
         and (drop is None or 0 <= drop.p < 1)
-        and (norm is None or _plain(norm))
+        and (norm is None or _plain(norm, values.shape[1]))
     )
 
 
 def _in_one_mode(values: Tensor, layers: Sequence[nn.Module]) -> bool:
     if any(layer.training for layer in layers):
         return all(layer.training for layer in layers)
-    return len(values) >= SEVERAL and not torch.is_grad_enabled()
+    if len(values) < SEVERAL or torch.is_grad_enabled():
+        return False
+    return forward_ad.unpack_dual(values).tangent is None
 
 
-def _plain(norm: nn.BatchNorm2d) -> bool:
+def _plain(norm: nn.BatchNorm2d, channels: int) -> bool:
     own = norm.weight, norm.bias, norm.running_mean, norm.running_var
     return norm.momentum is not None and all(
-        one is not None and one.dtype == torch.float32 for one in own
+        one is not None and one.dtype == torch.float32 and len(one) == channels for one in own
     )
 
 
@@ -135,7 +143,7 @@ def _evaluated(values: Tensor, norm: nn.BatchNorm2d | None) -> Tensor:
     n, channels = values.shape[:2]
     factor = np.ones((n, channels), np.float32)
     a, b = factor[0], np.zeros(channels, np.float32)
-    if norm is not None:  # in PyTorch's order, so that it is rounded as there
+    if norm is not None:
         slope = norm.weight / (norm.running_var + norm.eps).sqrt()
         a, b = slope.numpy(), (norm.bias - norm.running_mean * slope).numpy()
     y, place = _outputs(values)

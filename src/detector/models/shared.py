@@ -19,7 +19,7 @@ def array(values: Tensor) -> np.ndarray:
 
 def shared(name: str, n: int, *inputs, out: tuple) -> None:
     """A kernel on all images, a part in each thread; what it gives does not depend on how many."""
-    from detector.models import kernels  # Numba: half a second, which training alone needs
+    from detector.models import kernels  # Numba: half a second, which many images need
 
     kernel, threads = getattr(kernels, name), min(torch.get_num_threads(), n)
     edges = [n * at // threads for at in range(threads + 1)]
