@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 YOUNG = 10_000  # objects, after which Python looks among them; its own number is 700 to 2000
+USUAL = 700
 
 
 @contextmanager
@@ -29,6 +30,19 @@ def only_new() -> Iterator[None]:
     What imports have left behind is none, and walking through it every hundred steps of a training
     or so made the cores wait for a quarter of a second (benchmarks/NOTES.md).
     """
+    # As often as Python does, `seldom` or not: cycles may hold a step's tensors.
+    before = gc.get_threshold()
+    if before[0] == YOUNG:
+        gc.set_threshold(USUAL, *before[1:])
+    try:
+        with _frozen():
+            yield
+    finally:
+        gc.set_threshold(*before)
+
+
+@contextmanager
+def _frozen() -> Iterator[None]:
     if gc.get_freeze_count():  # somebody else has done so, and will end it
         yield
         return
