@@ -63,6 +63,10 @@ def test_what_was_there_before_is_left_out_and_new_garbage_is_not():
             pass
         assert gc.get_freeze_count() > 0  # the outer one is still there
     assert any(one is old for one in gc.get_objects())
+    with seldom():
+        with only_new():
+            assert looked(YOUNG // 2) > 0  # as often as ever: cycles may hold tensors
+        assert looked(YOUNG // 2) == 0
 
 
 def test_a_job_of_a_sweep_begins_without_what_the_one_before_has_left(monkeypatch, tiny):

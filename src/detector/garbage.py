@@ -4,8 +4,8 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-YOUNG = 10_000  # objects, after which Python looks among them; its own number is 700 to 2000
-USUAL = 700
+YOUNG = 10_000  # objects made, after which Python looks among them
+USUAL = 700  # Python's own number; 2000 in later versions
 
 
 @contextmanager

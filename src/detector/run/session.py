@@ -337,15 +337,9 @@ class Session:
         from detector.explain.average import write_average  # seconds, which not all need
 
         write_average(
-            self.folder,
-            predictor,
-            self.pixels,
-            self.faces,
-            images=options.mean_images,
-            method=options.method,
+            self.folder, predictor, self.pixels, self.faces,
+            images=options.mean_images, method=options.method,
             epoch=self.checkpoints.best_epoch,
-            replicates=self.cfg.metrics.replicates,
-            seed=self.cfg.seed,
-            writer=tensorboard(self.trainer),
-            step=self.trainer.global_step,
-        )
+            replicates=self.cfg.metrics.replicates, seed=self.cfg.seed,
+            writer=tensorboard(self.trainer), step=self.trainer.global_step,
+        )  # fmt: skip
