@@ -5,7 +5,6 @@ import os
 import pickle
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -89,11 +88,11 @@ def test_a_calibration_that_cannot_be_written_leaves_the_checkpoint_whole(checkp
     before = path.read_bytes()
 
     def full(content, file):
-        Path(file).write_bytes(b"half")
-        raise OSError("No space left on device")
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(OSError):
+    with pytest.raises(UserError, match=r"cannot be written \(No space left on device\); it is as"):
         write_calibration(path, Calibration())
     assert path.read_bytes() == before and os.listdir(path.parent) == [path.name]
 

@@ -2,7 +2,8 @@
 
 Lightning's ModelCheckpoint writes in place and forgets the best score when the run
 folder was moved. Here a file is replaced in one step, so that a kill at any moment
-leaves a whole one, and the best score travels inside last.ckpt.
+leaves a whole one, and the best score travels inside last.ckpt. Lightning also makes
+the file in memory first, which for cnn2 is half a gigabyte more than its training takes.
 """
 
 import logging
@@ -13,7 +14,9 @@ from pathlib import Path
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
+from detector.errors import UserError
 from detector.evaluation.calibration import Calibration
 from detector.evaluation.gate import Gate
 from detector.predictor import read_checkpoint
@@ -66,10 +69,46 @@ class Checkpoints(Checkpoint):
 
     def _save(self, trainer: L.Trainer, name: str, weights_only: bool) -> None:
         # Every process must call: a sharded strategy gathers the weights from all of them.
-        temporary = self.folder / f".{name}.tmp"
-        trainer.save_checkpoint(temporary, weights_only=weights_only)
+        path, temporary = self.folder / name, self.folder / f".{name}.tmp"
+        try:
+            trainer.save_checkpoint(temporary, weights_only=weights_only)
+        except OSError as error:
+            kept = "the one before it is whole" if path.exists() else "none was before it"
+            raise _unwritten(path, error, kept) from error
         if trainer.is_global_zero:
-            os.replace(temporary, self.folder / name)
+            os.replace(temporary, path)
+
+
+class StreamedIO(TorchCheckpointIO):
+    """Lightning's way to files, but that what is saved goes there at once, not by memory."""
+
+    def save_checkpoint(self, checkpoint: dict, path: Path, storage_options=None) -> None:
+        """As Lightning's own.
+
+        Raises:
+            OSError: It cannot be written; nothing is left of it.
+        """
+        write_checkpoint(checkpoint, path)
+
+
+def write_checkpoint(checkpoint: dict, path: Path) -> None:
+    """`torch.save` to a file that did not exist.
+
+    Raises:
+        OSError: It cannot be written; nothing is left of it.
+    """
+    try:
+        with open(path, "wb") as file:
+            torch.save(checkpoint, file)
+    except BaseException as error:
+        Path(path).unlink(missing_ok=True)
+        # PyTorch, closing its archive, tells of a wrong position where the disk was full.
+        cause = error
+        while cause is not None and not isinstance(cause, OSError):
+            cause = cause.__cause__ or cause.__context__
+        if isinstance(error, Exception) and cause is not None:
+            raise cause from None
+        raise
 
 
 def write_calibration(path: Path, calibration: Calibration, gate: Gate | None = None) -> None:
@@ -81,7 +120,7 @@ def write_calibration(path: Path, calibration: Calibration, gate: Gate | None = 
         gate: Likewise; None for none.
 
     Raises:
-        UserError: It is no checkpoint of this project.
+        UserError: It is no checkpoint of this project, or cannot be written.
     """
     checkpoint = read_checkpoint(path)
     checkpoint["detector"]["calibration"] = calibration.to_dict()
@@ -90,7 +129,11 @@ def write_calibration(path: Path, calibration: Calibration, gate: Gate | None = 
         checkpoint["detector"]["gate"] = gate.to_dict()
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        torch.save(checkpoint, temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        write_checkpoint(checkpoint, temporary)
+    except OSError as error:
+        raise _unwritten(path, error, "it is as before") from error
+    os.replace(temporary, path)
+
+
+def _unwritten(path: Path, error: OSError, kept: str) -> UserError:
+    return UserError(f"{path} cannot be written ({error.strerror or error}); {kept}")

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from detector.data.index import Index
 from detector.data.joint import JointIndex
 from detector.data.preprocess import Preprocess
-from detector.run.checkpoints import Checkpoints
+from detector.run.checkpoints import Checkpoints, StreamedIO
 from detector.run.ddp import Together, trainer_options
 from detector.run.ema import AveragedWeights
 from detector.run.hardware import Hardware
@@ -117,6 +117,7 @@ def make_trainer(
         # cuDNN otherwise picks sums in a new order each time; CPU and MPS need no switch
         deterministic="warn" if hardware.accelerator == "gpu" else None,
         callbacks=[*watching, *pages, checkpoints],
+        plugins=[StreamedIO()],
         logger=logger,
         enable_progress_bar=bar,
         enable_model_summary=False,
