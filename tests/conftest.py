@@ -1,6 +1,7 @@
 """Small sets of made-up pictures, and a training that takes a second."""
 
 import logging
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,13 @@ def fit_until_killed(session, epoch: int, batch: int) -> None:
     session.module.training_step = killed
     with pytest.raises(MemoryError, match="killed"):
         session.fit()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interruptible():
+    """What a shell runs in the background ignores SIGINT, and so would what the tests start."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -45,10 +45,8 @@ def call(arguments: list[str]) -> subprocess.CompletedProcess:
 def start(arguments: list[str], until: str) -> tuple[subprocess.Popen, str]:
     """Start and read the output up to a line with `until`."""
     process = subprocess.Popen(
-        arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment(),
-        # Or it would not hear Ctrl-C where the tests run in the background of a shell.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
+        arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment()
+    )
     seen = ""
     for line in process.stdout:
         seen += line

@@ -227,7 +227,7 @@ def test_who_evaluates_that_way(calls):
     assert calls == [4, 4]
 
 
-@pytest.mark.parametrize(("name", "runs"), [("cnn2", [3, 3]), ("cnn3", [3] * 3), ("cnn6", [4] * 6)])
+@pytest.mark.parametrize(("name", "runs"), [("cnn2", [4, 4]), ("cnn3", [3] * 3), ("cnn6", [4] * 6)])
 def test_the_small_networks_train_that_way_and_learn_the_same(name, runs, calls, monkeypatch):
     options = {"cnn2": {"conv_dropout": 0.25, "dropout": 0.5}, "cnn3": {"dropout": 0.5},
                "cnn6": {"conv_dropout": 0.1, "dropout": 0.5}}[name]  # fmt: skip

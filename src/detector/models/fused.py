@@ -4,7 +4,8 @@ On a CPU these layers cost more than the convolutions between them: PyTorch walk
 for each of them, several times for a batch norm, and writes places of 8 bytes for maxima of 2. Here
 one loop pools and adds up the batch's moments, one does the rest on a quarter of the numbers, and
 two go back (`detector.models.kernels`; benchmarks/NOTES.md has the figures). In evaluation the
-moments are known, and one loop does it all. It is the same function: the arithmetic is float32,
+moments are known, and one loop does it all. Where there is no batch norm, the convolution before
+goes with them (`detector.models.convolved`). It is the same function: the arithmetic is float32,
 rounded once where the layers round after each step.
 """
 
@@ -19,15 +20,17 @@ from torch.autograd.function import once_differentiable
 from torch.nn.modules.module import _has_any_global_hook
 
 from detector.compiled import available
+from detector.models.convolved import Convolved, keeps_size, pooled, precision
 from detector.models.dropout import Dropout, drawn
-from detector.models.shared import BITS, array, shared
+from detector.models.shared import BITS, array, empty, last, shared
 
 SEVERAL = 32  # images whose evaluation is worth the import of Numba, half a second
 
 
 class Run(NamedTuple):
-    """Layers that stand in a row; `norm` and `drop` may be missing."""
+    """Layers that stand in a row: a convolution or a batch norm or neither, pool, ReLU, dropout."""
 
+    conv: nn.Conv2d | None
     norm: nn.BatchNorm2d | None
     pool: nn.MaxPool2d
     drop: nn.Dropout | nn.Dropout2d | None
@@ -36,6 +39,8 @@ class Run(NamedTuple):
 
 class FusedSequential(nn.Sequential):
     """`nn.Sequential` that calls [batch norm,] max-pool, ReLU[, dropout] in a row as one layer.
+
+    And with the convolution before them, where there is no batch norm.
 
     Where it cannot (other devices, layouts and settings of layers, layers with hooks, evaluation
     with gradients or of a few images, Numba missing) it calls them one by one.
@@ -57,37 +62,43 @@ class FusedSequential(nn.Sequential):
 
 def find_run(layers: Sequence[nn.Module]) -> Run | None:
     """The run that begins with the first of these layers."""
-    rest = list(layers[:4])
-    norm = rest.pop(0) if rest and type(rest[0]) is nn.BatchNorm2d else None
+    rest = list(layers[:5])
+    conv = rest.pop(0) if rest and type(rest[0]) is nn.Conv2d else None
+    norm = rest.pop(0) if rest and conv is None and type(rest[0]) is nn.BatchNorm2d else None
     if len(rest) < 2 or type(rest[0]) is not nn.MaxPool2d or type(rest[1]) is not nn.ReLU:
         return None
     drop = rest[2] if len(rest) > 2 and type(rest[2]) in (Dropout, nn.Dropout2d) else None
-    return Run(norm, rest[0], drop, (norm is not None) + 2 + (drop is not None))
+    length = sum(one is not None for one in (conv, norm, drop)) + 2
+    return Run(conv, norm, rest[0], drop, length)
 
 
 def fits(values: Tensor, run: Run, layers: Sequence[nn.Module]) -> bool:
     """Whether the loops here do what the layers would."""
-    if values.device.type != "cpu" or values.dtype not in BITS or values.dim() != 4:
-        return False
     if type(values) is not Tensor or torch._C._len_torch_dispatch_stack():  # somebody watches
         return False
+    if values.device.type != "cpu" or values.dtype not in BITS or values.dim() != 4:
+        return False
     if torch.compiler.is_compiling() or torch.jit.is_tracing() or not _in_one_mode(values, layers):
+        return False
+    if not values.numel() or not values.is_contiguous(memory_format=torch.channels_last):
         return False
     if any(hooks for layer in layers for hooks in _hooks(layer)) or _has_any_global_hook():
         return False
     if not available():
         return False
-    n, _, height, width = values.shape
-    norm, pool, drop = run.norm, run.pool, run.drop
+    n, channels, height, width = values.shape
+    conv, norm, pool, drop = run.conv, run.norm, run.pool, run.drop
+    if conv is not None:
+        if not keeps_size(conv) or precision(values, conv) not in BITS:
+            return False
+        channels = conv.out_channels
     settings = (pool.kernel_size, pool.stride, pool.padding, pool.dilation, pool.return_indices)
     return (
         settings == (2, 2, 0, 1, False)
         and (pool.ceil_mode or height % 2 == width % 2 == 0)
         and n * height * width > 1
-        and values.numel() > 0
-        and values.is_contiguous(memory_format=torch.channels_last)
         and (drop is None or 0 <= drop.p < 1)
-        and (norm is None or _plain(norm, values.shape[1]))
+        and (norm is None or _plain(norm, channels))
     )
 
 
@@ -121,33 +132,38 @@ def run_fused(values: Tensor, run: Run) -> Tensor:
         run: The layers; a batch norm's running statistics go on as its own do.
 
     Returns:
-        (N, C, H/2, W/2), rounded up, as `values` is.
+        (N, D, H/2, W/2), rounded up, in the precision of the layers.
     """
-    if not run.pool.training:
-        return _evaluated(values, run.norm)
-    n, channels, height, width = values.shape
-    shape = n, -(-height // 2), -(-width // 2), channels
-    factor, words, least = np.ones((n, channels), np.float32), None, 0
-    if isinstance(run.drop, nn.Dropout2d):
-        kept = torch.empty((n, channels, 1, 1), dtype=values.dtype).bernoulli_(1 - run.drop.p)
-        factor = kept.view(n, channels).float().div_(1 - run.drop.p).numpy()
-    elif run.drop is not None and run.drop.p:
-        words, least = drawn(int(np.prod(shape)), run.drop.p)
-        words, factor = words.reshape(shape), factor / np.float32(1 - run.drop.p)
-    if run.norm is None:
+    conv, norm, pool, drop = run[:4]
+    if conv is not None:
+        values = values.to(precision(values, conv))
+    channels = conv.out_channels if conv is not None else values.shape[1]
+    factor, words, least = np.ones((len(values), channels), np.float32), None, 0
+    if not pool.training:
+        if conv is not None:
+            return pooled(values, conv.weight, conv.bias, factor, None, 0)[0]
+        return _evaluated(values, norm, factor)
+    if isinstance(drop, nn.Dropout2d):
+        kept = torch.empty((*factor.shape, 1, 1), dtype=values.dtype).bernoulli_(1 - drop.p)
+        factor = kept.view(factor.shape).float().div_(1 - drop.p).numpy()
+    elif drop is not None and drop.p:
+        shape = len(values), *(-(-side // 2) for side in values.shape[2:]), channels
+        words, least = drawn(int(np.prod(shape)), drop.p)
+        words, factor = words.reshape(shape), factor / np.float32(1 - drop.p)
+    if conv is not None:
+        return Convolved.apply(values, conv.weight, conv.bias, factor, words, least)
+    if norm is None:
         return _Pooled.apply(values, factor, words, least)
-    return _Normed.apply(values, run.norm.weight, run.norm.bias, run.norm, factor, words, least)
+    return _Normed.apply(values, norm.weight, norm.bias, norm, factor, words, least)
 
 
-def _evaluated(values: Tensor, norm: nn.BatchNorm2d | None) -> Tensor:
-    n, channels = values.shape[:2]
-    factor = np.ones((n, channels), np.float32)
-    a, b = factor[0], np.zeros(channels, np.float32)
+def _evaluated(values: Tensor, norm: nn.BatchNorm2d | None, factor: np.ndarray) -> Tensor:
+    a, b = factor[0], np.zeros(factor.shape[1], np.float32)
     if norm is not None:
         slope = norm.weight / (norm.running_var + norm.eps).sqrt()
         a, b = slope.numpy(), (norm.bias - norm.running_mean * slope).numpy()
     y, place = _outputs(values)
-    shared("pool", n, array(values), a, b, factor, None, 0,
+    shared("pool", len(values), array(values), a, b, factor, None, 0,
             out=(array(y), array(place)))  # fmt: skip
     return y
 
@@ -170,8 +186,8 @@ class _Pooled(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, dy: Tensor) -> tuple:
         (place,) = ctx.saved_tensors
-        dx = _empty(ctx.shape, dy.dtype)
-        shared("spread", len(dx), None, ctx.factor, None, None, array(_last(dy)), array(place),
+        dx = empty(ctx.shape, dy.dtype)
+        shared("spread", len(dx), None, ctx.factor, None, None, array(last(dy)), array(place),
                 out=(array(dx),))  # fmt: skip
         return dx, None, None, None
 
@@ -206,7 +222,7 @@ class _Normed(torch.autograd.Function):
     def backward(ctx, dy: Tensor) -> tuple:
         values, place, winner = ctx.saved_tensors
         n, channels = values.shape[:2]
-        dy, a, mean, inverse = _last(dy), ctx.a, ctx.mean, ctx.inverse
+        dy, a, mean, inverse = last(dy), ctx.a, ctx.mean, ctx.inverse
         sums = np.zeros((n, 2, channels))
         shared("gradient_sums", n, array(winner), mean.astype(np.float32), array(dy),
                 array(place), out=(sums,))  # fmt: skip
@@ -232,12 +248,4 @@ def _remember(norm: nn.BatchNorm2d, mean: np.ndarray, unbiased: np.ndarray) -> N
 def _outputs(values: Tensor) -> tuple[Tensor, Tensor]:
     n, channels, height, width = values.shape
     shape = n, channels, -(-height // 2), -(-width // 2)
-    return _empty(shape, values.dtype), _empty(shape, torch.uint8)
-
-
-def _empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-    return torch.empty(tuple(shape), dtype=dtype, memory_format=torch.channels_last)
-
-
-def _last(values: Tensor) -> Tensor:
-    return values.contiguous(memory_format=torch.channels_last)
+    return empty(shape, values.dtype), empty(shape, torch.uint8)

@@ -1,5 +1,6 @@
 """Compiled loops over a batch, a part of it in each thread."""
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 
@@ -15,6 +16,16 @@ def array(values: Tensor) -> np.ndarray:
     """(N, H, W, C) over the same memory; bfloat16 as uint16."""
     across = values.detach().permute(0, 2, 3, 1)
     return across.view(BITS.get(values.dtype, values.dtype)).numpy()
+
+
+def empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    """(N, C, H, W), channels last in memory."""
+    return torch.empty(tuple(shape), dtype=dtype, memory_format=torch.channels_last)
+
+
+def last(values: Tensor) -> Tensor:
+    """(N, C, H, W), channels last in memory."""
+    return values.contiguous(memory_format=torch.channels_last)
 
 
 def shared(name: str, n: int, *inputs, out: tuple) -> None:
