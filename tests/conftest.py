@@ -48,8 +48,11 @@ def fit_until_killed(session, epoch: int, batch: int) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def interruptible():
     """What a shell runs in the background ignores SIGINT, and so would what the tests start."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(autouse=True)

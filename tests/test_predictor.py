@@ -92,7 +92,9 @@ def test_a_calibration_that_cannot_be_written_leaves_the_checkpoint_whole(checkp
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(UserError, match=r"cannot be written \(No space left on device\); it is as"):
+    with pytest.raises(
+        UserError, match=r"cannot be written \(No space left on device\); it is as it"
+    ):
         write_calibration(path, Calibration())
     assert path.read_bytes() == before and os.listdir(path.parent) == [path.name]
 

@@ -31,14 +31,36 @@ def keeps_size(conv: nn.Conv2d) -> bool:
 
 
 def precision(values: Tensor, conv: nn.Conv2d) -> torch.dtype | None:
-    """In which precision the layer would calculate, if it would."""
+    """In which precision the layer would calculate; None where its weights are not float32, or the
+    values of another precision than these.
+    """
+    if conv.weight.dtype != torch.float32:
+        return None  # in which their gradient is added up
     if torch.is_autocast_enabled("cpu"):
         return torch.get_autocast_dtype("cpu")
-    return values.dtype if conv.weight.dtype == values.dtype else None
+    return values.dtype if values.dtype == torch.float32 else None
 
 
-def pooled(values: Tensor, weight: Tensor, bias: Tensor | None, factor, words, least: int):
-    """The kernel `pool` of a convolution's maps: outputs and places."""
+def pooled(
+    values: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    factor: np.ndarray,
+    words: np.ndarray | None,
+    least: int,
+) -> tuple[Tensor, Tensor]:
+    """A convolution's maps after max-pool, ReLU and dropout, see `detector.models.kernels.pool`.
+
+    Args:
+        values: float32 or bfloat16 (N, C, H, W), channels last in memory.
+        weight, bias: Of the convolution, float32.
+        factor: float32 (N, D), by which a map's numbers are multiplied.
+        words: Random (N, H/2, W/2, D); what is below `least` is dropped. None for no such dropout.
+        least: As `detector.models.dropout.drawn` gives it.
+
+    Returns:
+        (N, D, H/2, W/2), rounded up, as `values` is; and uint8 places of the maxima.
+    """
     n, size = len(values), values.shape[2:]
     one, zero = np.ones(len(weight), np.float32), np.zeros(len(weight), np.float32)
     weight, bias = (
@@ -63,7 +85,7 @@ class Convolved(torch.autograd.Function):
     def forward(ctx, values: Tensor, weight: Tensor, bias, factor, words, least: int):
         y, place = pooled(values, weight, bias, factor, words, least)
         ctx.save_for_backward(values, weight, place)
-        ctx.factor, ctx.bias = factor, bias is not None
+        ctx.factor = factor
         return y
 
     @staticmethod
@@ -72,7 +94,7 @@ class Convolved(torch.autograd.Function):
         values, weight, place = ctx.saved_tensors
         kernel, dy = weight.to(values.dtype), last(dy)
         (n, _, *size), channels = values.shape, len(weight)
-        wanted = ctx.needs_input_grad[0], ctx.needs_input_grad[1], ctx.bias
+        wanted = ctx.needs_input_grad[:3]
         found = [
             empty(values.shape, values.dtype) if wanted[0] else None,
             torch.zeros_like(weight) if wanted[1] else None,
@@ -85,7 +107,7 @@ class Convolved(torch.autograd.Function):
             shared("spread", len(own), None, ctx.factor[part], None, None, array(dy[part]),
                     array(place[part]), out=(array(maps),))  # fmt: skip
             given = torch.ops.aten.convolution_backward(
-                maps, own, kernel, [channels] if ctx.bias else None, [1, 1], padding, [1, 1],
+                maps, own, kernel, [channels] if wanted[2] else None, [1, 1], padding, [1, 1],
                 False, [0, 0], 1, wanted,
             )  # fmt: skip
             if wanted[0]:

@@ -40,7 +40,7 @@ class Run(NamedTuple):
 class FusedSequential(nn.Sequential):
     """`nn.Sequential` that calls [batch norm,] max-pool, ReLU[, dropout] in a row as one layer.
 
-    And with the convolution before them, where there is no batch norm.
+    Where there is no batch norm, the convolution before them is part of it.
 
     Where it cannot (other devices, layouts and settings of layers, layers with hooks, evaluation
     with gradients or of a few images, Numba missing) it calls them one by one.
@@ -74,11 +74,16 @@ def find_run(layers: Sequence[nn.Module]) -> Run | None:
 
 def fits(values: Tensor, run: Run, layers: Sequence[nn.Module]) -> bool:
     """Whether the loops here do what the layers would."""
+    if (
+        torch.compiler.is_compiling()
+        or values.device.type != "cpu"
+        or values.dtype not in BITS
+        or values.dim() != 4
+    ):
+        return False
     if type(values) is not Tensor or torch._C._len_torch_dispatch_stack():  # somebody watches
         return False
-    if values.device.type != "cpu" or values.dtype not in BITS or values.dim() != 4:
-        return False
-    if torch.compiler.is_compiling() or torch.jit.is_tracing() or not _in_one_mode(values, layers):
+    if torch.jit.is_tracing() or not _in_one_mode(values, layers):
         return False
     if not values.numel() or not values.is_contiguous(memory_format=torch.channels_last):
         return False
@@ -87,11 +92,9 @@ def fits(values: Tensor, run: Run, layers: Sequence[nn.Module]) -> bool:
     if not available():
         return False
     n, channels, height, width = values.shape
-    conv, norm, pool, drop = run.conv, run.norm, run.pool, run.drop
-    if conv is not None:
-        if not keeps_size(conv) or precision(values, conv) not in BITS:
-            return False
-        channels = conv.out_channels
+    conv, norm, pool, drop = run[:4]
+    if conv is not None and not (keeps_size(conv) and precision(values, conv) in BITS):
+        return False
     settings = (pool.kernel_size, pool.stride, pool.padding, pool.dilation, pool.return_indices)
     return (
         settings == (2, 2, 0, 1, False)
@@ -107,7 +110,8 @@ def _in_one_mode(values: Tensor, layers: Sequence[nn.Module]) -> bool:
         return all(layer.training for layer in layers)
     if len(values) < SEVERAL or torch.is_grad_enabled():
         return False
-    return forward_ad.unpack_dual(values).tangent is None
+    own = (one for layer in layers for one in layer.parameters())
+    return all(forward_ad.unpack_dual(one).tangent is None for one in (values, *own))
 
 
 def _plain(norm: nn.BatchNorm2d, channels: int) -> bool:

@@ -9,6 +9,7 @@ the file in memory first, which for cnn2 is half a gigabyte more than its traini
 import logging
 import math
 import os
+import sys
 from pathlib import Path
 
 import lightning as L
@@ -69,46 +70,66 @@ class Checkpoints(Checkpoint):
 
     def _save(self, trainer: L.Trainer, name: str, weights_only: bool) -> None:
         # Every process must call: a sharded strategy gathers the weights from all of them.
-        path, temporary = self.folder / name, self.folder / f".{name}.tmp"
+        path, last = self.folder / name, self.folder / "last.ckpt"
         try:
-            trainer.save_checkpoint(temporary, weights_only=weights_only)
+            trainer.save_checkpoint(path, weights_only=weights_only)
         except OSError as error:
-            kept = "the one before it is whole" if path.exists() else "none was before it"
-            raise _unwritten(path, error, kept) from error
-        if trainer.is_global_zero:
-            os.replace(temporary, path)
+            again = f"go on with ckpt_path={last}" if last.exists() else "start again"
+            raise UserError(
+                f"{path} cannot be written ({error.strerror or error}): make room, then {again}"
+            ) from error
 
 
 class StreamedIO(TorchCheckpointIO):
     """Lightning's way to files, but that what is saved goes there at once, not by memory."""
 
-    def save_checkpoint(self, checkpoint: dict, path: Path, storage_options=None) -> None:
-        """As Lightning's own.
-
-        Raises:
-            OSError: It cannot be written; nothing is left of it.
-        """
-        write_checkpoint(checkpoint, path)
+    def save_checkpoint(
+        self, checkpoint: dict, path: str | Path, storage_options: object = None
+    ) -> None:
+        """Replaces a file of this machine, see `write_checkpoint`."""
+        if storage_options is not None:
+            raise TypeError("storage_options are for other places than this machine's disk")
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        write_checkpoint(checkpoint, Path(path))
 
 
 def write_checkpoint(checkpoint: dict, path: Path) -> None:
-    """`torch.save` to a file that did not exist.
+    """`torch.save` that replaces a file in one step, once all of it is written.
+
+    Args:
+        checkpoint: What `torch.save` takes.
+        path: In a folder that exists; what was there stays where something fails.
 
     Raises:
-        OSError: It cannot be written; nothing is left of it.
+        OSError: It cannot be written.
     """
+    handled, temporary = sys.exception(), path.with_name(f".{path.name}.tmp")
     try:
-        with open(path, "wb") as file:
+        with open(temporary, "wb") as file:
             torch.save(checkpoint, file)
+        os.replace(temporary, path)
     except BaseException as error:
-        Path(path).unlink(missing_ok=True)
-        # PyTorch, closing its archive, tells of a wrong position where the disk was full.
-        cause = error
-        while cause is not None and not isinstance(cause, OSError):
-            cause = cause.__cause__ or cause.__context__
-        if isinstance(error, Exception) and cause is not None:
-            raise cause from None
-        raise
+        temporary.unlink(missing_ok=True)
+        cause = _cause(error, handled)
+        if cause is error:
+            raise
+        raise cause from None
+
+
+def _cause(error: BaseException, handled: BaseException | None) -> BaseException:
+    """What it was: PyTorch, closing its archive, complains of the place where writing ended.
+
+    Of all that was raised while another was handled, since `handled` was: an interruption, or else
+    what the system said, or else the last.
+    """
+    chain: list[BaseException] = []
+    at: BaseException | None = error
+    while at is not None and at is not handled and at not in chain:
+        chain.append(at)
+        at = at.__cause__ or at.__context__
+    interruptions = (one for one in chain if not isinstance(one, Exception))
+    told = (one for one in chain if isinstance(one, OSError))
+    return next(interruptions, None) or next(told, error)
 
 
 def write_calibration(path: Path, calibration: Calibration, gate: Gate | None = None) -> None:
@@ -127,13 +148,8 @@ def write_calibration(path: Path, calibration: Calibration, gate: Gate | None = 
     checkpoint["detector"].pop("gate", None)
     if gate is not None:
         checkpoint["detector"]["gate"] = gate.to_dict()
-    temporary = path.with_name(f".{path.name}.tmp")
     try:
-        write_checkpoint(checkpoint, temporary)
+        write_checkpoint(checkpoint, path)
     except OSError as error:
-        raise _unwritten(path, error, "it is as before") from error
-    os.replace(temporary, path)
-
-
-def _unwritten(path: Path, error: OSError, kept: str) -> UserError:
-    return UserError(f"{path} cannot be written ({error.strerror or error}); {kept}")
+        told = error.strerror or error
+        raise UserError(f"{path} cannot be written ({told}); it is as it was") from error

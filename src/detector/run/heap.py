@@ -6,8 +6,8 @@ import platform
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -2, -3, -4  # of glibc's malloc.h
 PAD = 64 << 20  # bytes more than is needed: with less, blocks that fit nowhere else are left behind
-# Bytes of a block that is given back; what a convolution makes at a time (convolved.PART) is not.
-LARGE = 12 << 20
+# Bytes of a block that is given back. Above detector.models.convolved.PART: it comes at once again.
+LARGE = 13 << 20
 MADV_HUGEPAGE, MADV_COLLAPSE = 14, 25  # of Linux's mman.h
 PAGES = "/sys/kernel/mm/transparent_hugepage/enabled"
 HUGE = 2 << 20  # bytes of a huge page, as on x86; larger ones elsewhere are aligned too
