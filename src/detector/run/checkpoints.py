@@ -86,9 +86,14 @@ class StreamedIO(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict, path: str | Path, storage_options: object = None
     ) -> None:
-        """Replaces a file of this machine, see `write_checkpoint`."""
+        """Replaces a file of this machine, see `write_checkpoint`.
+
+        Raises:
+            OSError: It cannot be written.
+            TypeError: There are storage options, which are for other places.
+        """
         if storage_options is not None:
-            raise TypeError("storage_options are for other places than this machine's disk")
+            raise TypeError("no storage_options: what is saved goes to a file")
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         write_checkpoint(checkpoint, Path(path))
 
