@@ -10,6 +10,7 @@ from detector import cli
 from detector.garbage import YOUNG, only_new, seldom
 from detector.module import DetectorModule
 from detector.run.sweep import Job
+from detector.serve import serve
 from detector.train import train
 
 
@@ -67,6 +68,21 @@ def test_what_was_there_before_is_left_out_and_new_garbage_is_not():
         with only_new():
             assert looked(YOUNG // 2) > 0  # as often as ever: cycles may hold tensors
         assert looked(YOUNG // 2) == 0
+
+
+def test_a_server_looks_for_garbage_as_often_as_ever_but_not_among_imports(monkeypatch):
+    seen = []
+
+    class Served:
+        def __init__(self, cfg=None):
+            seen.append((looked(YOUNG // 2) > 0, gc.get_freeze_count() > 0))
+
+        run = __init__
+
+    monkeypatch.setattr(importlib.import_module("detector.page.server"), "Serving", Served)
+    with seldom():
+        serve(None)
+    assert seen == [(False, False), (True, True)]
 
 
 def test_a_job_of_a_sweep_begins_without_what_the_one_before_has_left(monkeypatch, tiny):

@@ -30,7 +30,7 @@ def only_new() -> Iterator[None]:
     What imports have left behind is none, and walking through it every hundred steps of a training
     or so made the cores wait for a quarter of a second (benchmarks/NOTES.md).
     """
-    # As often as Python does, `seldom` or not: cycles may hold a step's tensors.
+    # As often as Python does, `seldom` or not: cycles may hold a step's tensors, or a picture.
     before = gc.get_threshold()
     if before[0] == YOUNG:
         gc.set_threshold(USUAL, *before[1:])

@@ -3,6 +3,7 @@
 from omegaconf import DictConfig
 
 from detector import cli
+from detector.garbage import only_new
 
 
 def serve(cfg: DictConfig) -> None:
@@ -17,7 +18,9 @@ def serve(cfg: DictConfig) -> None:
     """
     from detector.page.server import Serving  # --help should be quick
 
-    Serving(cfg).run()
+    serving = Serving(cfg)
+    with only_new():  # it may serve for weeks, and a picture is megabytes
+        serving.run()
 
 
 def main() -> None:
