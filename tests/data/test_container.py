@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile, features
 
+from detector.data.container import open_picture
 from detector.data.decode import DecodeError, decode, read_header
 from detector.errors import UserError
 
@@ -132,6 +133,26 @@ def test_altered_bytes_do_not_depend_on_pillows_flag(name, monkeypatch):
         assert results[0] is None or np.array_equal(*results)
 
     check()
+
+
+class Short:
+    """An AVIF decoder whose frames are smaller than its header says."""
+
+    def __init__(self, own):
+        self.own = own
+
+    def get_frame(self, number):
+        data, *rest = self.own.get_frame(number)
+        return data[: len(data) // 2], *rest
+
+
+@pytest.mark.skipif("avif" not in FILES, reason="this Pillow reads no AVIF")
+def test_a_frame_smaller_than_its_header_says_is_refused(pillow_flag):
+    """As one altered byte could make it; WebP's decoder gives frames of the canvas' size."""
+    im = open_picture(FILES["avif"], LIMIT)
+    im._decoder = Short(im._decoder)
+    with pytest.raises(OSError, match="too early"):
+        im.load()
 
 
 @pytest.mark.parametrize("at", [0.3, 0.6, 0.95])

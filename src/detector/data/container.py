@@ -121,16 +121,24 @@ class _StrictDecoder:
     """A Pillow decoder whose errors raise, whatever ImageFile.LOAD_TRUNCATED_IMAGES says."""
 
     def __init__(self, mode: str, codec: str, *args: object) -> None:
-        self._decoder = Image._getdecoder(mode, codec, args)
+        self._decoder, self._lacking = Image._getdecoder(mode, codec, args), True
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._decoder, name)
 
     def decode(self, data: bytes) -> tuple[int, int]:
         consumed, error = self._decoder.decode(data)
+        # It wants no more, having all or having failed; one that reads by itself is called once.
+        self._lacking = consumed >= 0 and error >= 0 and not self._decoder.pulls_fd
         if error < 0:
             raise OSError(ImageFile.ERRORS.get(error, f"decoder error {error}"))
         return consumed, error
+
+    def cleanup(self) -> None:
+        self._decoder.cleanup()
+        # An AVIF file may be whole and its frame too small: Pillow reads that from no `_File`.
+        if self._lacking:
+            raise OSError("the data end too early")
 
 
 def _strict(tile: ImageFile._Tile) -> ImageFile._Tile:
