@@ -112,3 +112,11 @@ def test_before_torch_leaves_what_the_environment_says(monkeypatch):
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
     before_torch(True)
     assert "GOMP_SPINCOUNT" not in os.environ
+
+
+def test_what_a_convolution_makes_at_a_time_is_kept():
+    """The blocks of `trainer.keep_memory=false` that would else be cleared for each few images."""
+    from detector.models.convolved import PART
+    from detector.run.heap import LARGE
+
+    assert PART < LARGE

@@ -3,7 +3,7 @@
 What a convolution writes is four times what its pool leaves of it, and in a network for large
 pictures it is the largest thing in memory, twice: once more as its gradient. A few images at a time
 both stay small. Without a batch norm, which wants to know the whole batch first, the images do not
-depend on each other. A step of `cnn2` takes 230 MB less that way (benchmarks/NOTES.md).
+depend on each other. A training of `cnn2` takes 110 to 230 MB less (benchmarks/NOTES.md).
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from detector.models.shared import array, empty, last, shared
+from detector.models.shared import array, empty, last, outputs, shared
 
 PART = 12 << 20  # bytes that a convolution writes at a time, unless each thread has one image
 
@@ -31,11 +31,9 @@ def keeps_size(conv: nn.Conv2d) -> bool:
 
 
 def precision(values: Tensor, conv: nn.Conv2d) -> torch.dtype | None:
-    """In which precision the layer would calculate; None where its weights are not float32, or the
-    values of another precision than these.
-    """
-    if conv.weight.dtype != torch.float32:
-        return None  # in which their gradient is added up
+    """In which precision the layer would calculate; None for weights that are not float32."""
+    if conv.weight.dtype != torch.float32:  # in which their gradient is added up here
+        return None
     if torch.is_autocast_enabled("cpu"):
         return torch.get_autocast_dtype("cpu")
     return values.dtype if values.dtype == torch.float32 else None
@@ -64,10 +62,9 @@ def pooled(
     n, size = len(values), values.shape[2:]
     one, zero = np.ones(len(weight), np.float32), np.zeros(len(weight), np.float32)
     weight, bias = (
-        None if one is None else one.detach().to(values.dtype) for one in (weight, bias)
+        None if own is None else own.detach().to(values.dtype) for own in (weight, bias)
     )
-    y = empty((n, len(weight), *(-(-side // 2) for side in size)), values.dtype)
-    place = empty(y.shape, torch.uint8)
+    y, place = outputs(n, len(weight), size, values.dtype)
     with torch.autocast("cpu", enabled=False), torch.no_grad():
         for part in _parts(n, len(weight) * size.numel() * values.element_size()):
             maps = last(nn.functional.conv2d(values[part], weight, bias, padding="same"))

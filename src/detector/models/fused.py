@@ -22,7 +22,7 @@ from torch.nn.modules.module import _has_any_global_hook
 from detector.compiled import available
 from detector.models.convolved import Convolved, keeps_size, pooled, precision
 from detector.models.dropout import Dropout, drawn
-from detector.models.shared import BITS, array, empty, last, shared
+from detector.models.shared import BITS, array, empty, last, outputs, shared
 
 SEVERAL = 32  # images whose evaluation is worth the import of Numba, half a second
 
@@ -166,7 +166,7 @@ def _evaluated(values: Tensor, norm: nn.BatchNorm2d | None, factor: np.ndarray) 
     if norm is not None:
         slope = norm.weight / (norm.running_var + norm.eps).sqrt()
         a, b = slope.numpy(), (norm.bias - norm.running_mean * slope).numpy()
-    y, place = _outputs(values)
+    y, place = outputs(*values.shape[:2], values.shape[2:], values.dtype)
     shared("pool", len(values), array(values), a, b, factor, None, 0,
             out=(array(y), array(place)))  # fmt: skip
     return y
@@ -179,7 +179,7 @@ class _Pooled(torch.autograd.Function):
     def forward(ctx, values: Tensor, factor: np.ndarray, words, least: int) -> Tensor:
         channels = values.shape[1]
         one, zero = np.ones(channels, np.float32), np.zeros(channels, np.float32)
-        y, place = _outputs(values)
+        y, place = outputs(*values.shape[:2], values.shape[2:], values.dtype)
         shared("pool", len(values), array(values), one, zero, factor, words, least,
                 out=(array(y), array(place)))  # fmt: skip
         ctx.save_for_backward(place)
@@ -205,7 +205,7 @@ class _Normed(torch.autograd.Function):
         count = values.numel() // channels
         shift = values[0, :, 0, 0].float().numpy()  # else small spreads drown in large means
         sums, sign = np.zeros((n, 2, channels)), weight.detach().sign().numpy()
-        y, place = _outputs(values)
+        y, place = outputs(*values.shape[:2], values.shape[2:], values.dtype)
         winner = torch.empty_like(y)
         shared("pool_moments", n, x, shift, sign,
                 out=(array(winner), array(place), sums))  # fmt: skip
@@ -247,9 +247,3 @@ def _remember(norm: nn.BatchNorm2d, mean: np.ndarray, unbiased: np.ndarray) -> N
         norm.num_batches_tracked.add_(1)
         for kept, new in ((norm.running_mean, mean), (norm.running_var, unbiased)):
             kept.lerp_(torch.from_numpy(new.astype(np.float32)), norm.momentum)
-
-
-def _outputs(values: Tensor) -> tuple[Tensor, Tensor]:
-    n, channels, height, width = values.shape
-    shape = n, channels, -(-height // 2), -(-width // 2)
-    return empty(shape, values.dtype), empty(shape, torch.uint8)

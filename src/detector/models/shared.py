@@ -23,6 +23,14 @@ def empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     return torch.empty(tuple(shape), dtype=dtype, memory_format=torch.channels_last)
 
 
+def outputs(
+    n: int, channels: int, size: Sequence[int], dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """Of maps of this height and width, what a pool of 2 by 2 writes: values and uint8 places."""
+    shape = n, channels, *(-(-side // 2) for side in size)
+    return empty(shape, dtype), empty(shape, torch.uint8)
+
+
 def last(values: Tensor) -> Tensor:
     """(N, C, H, W), channels last in memory."""
     return values.contiguous(memory_format=torch.channels_last)
