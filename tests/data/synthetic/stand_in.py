@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 import types
 from dataclasses import dataclass
 from io import BytesIO
@@ -49,6 +50,11 @@ def portrait(seed, *, size, difficulty, parts, fake) -> Portrait:
     return Portrait(packed.getvalue(), mask.astype(np.uint8), landmarks, traits)
 
 
+def slowly(seed, **asked) -> Portrait:
+    time.sleep(0.05)
+    return portrait(seed, **asked)
+
+
 def sheet(folder: Path, output: Path) -> None:
     """Comes last, so everything else is there."""
     about = json.loads((folder / "about.json").read_text())
@@ -73,15 +79,13 @@ def main(root: str, log: str, kill_at: int) -> None:
     """Make a set as another process, slowly and counted, or die in the middle of it."""
     import os
     import signal
-    import time
 
     def counted(seed, **asked):
         with open(log, "a") as file:
             file.write("call\n")
         if seed[2] == kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
-        time.sleep(0.05)
-        return portrait(seed, **asked)
+        return slowly(seed, **asked)
 
     sys.modules.update(modules(counted))
     print(made(root))

@@ -30,7 +30,7 @@ from detector.data.synthetic.plan import plan, read_settings
 from detector.data.synthetic.table import row
 from detector.errors import UserError
 from detector.run.checks import check_config, fixed_settings
-from tests.data.synthetic.stand_in import PACKAGE, SETTINGS, made, modules, portrait
+from tests.data.synthetic.stand_in import PACKAGE, SETTINGS, made, modules, portrait, slowly
 
 
 @pytest.fixture(autouse=True)
@@ -349,23 +349,45 @@ def test_ctrl_c_stops_soon_and_leaves_nothing(tmp_path, renderer):
     assert [path.name for path in tmp_path.iterdir()] == [".make.lock"]
 
 
-def test_a_killed_maker_takes_its_workers_along(tmp_path):
-    """Else they would hold the lock, and nobody could make the set again."""
+def killed_maker(root: Path, before: str = "") -> subprocess.Popen:
+    """Begins a large set with processes that draw, and dies while they do."""
     command = (
-        "from tests.data.synthetic.stand_in import made, modules;"
-        "import sys; sys.modules |= modules(); made(sys.argv[1], n=5000)"
+        "from detector.data.synthetic import make;"
+        "from tests.data.synthetic.stand_in import made, modules, slowly;"
+        f"import sys, time; sys.modules |= modules(slowly);"
+        f"{before}made(sys.argv[1], n=5000)"
     )
     above = Path(__file__).parents[3]
     paths = os.pathsep.join([str(above / "src"), str(above)])
     maker = subprocess.Popen(
-        [sys.executable, "-c", command, tmp_path], env=os.environ | {"PYTHONPATH": paths}
+        [sys.executable, "-c", command, root],
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": paths},
     )
-    while not list(tmp_path.glob(".making/training_fake/*.jpg")):
+    while not list(root.glob(".making*/training_fake/*.jpg")):
         assert maker.poll() is None
         time.sleep(0.05)
     maker.kill()
     maker.wait()
+    return maker
+
+
+def test_a_killed_maker_takes_its_workers_along(tmp_path):
+    """Else they would wait for work for ever, and with an older filelock hold the lock."""
+    killed_maker(tmp_path).communicate(timeout=60)  # its output ends when the last has gone
     assert made(tmp_path).is_dir()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="an open file cannot be removed there")
+def test_what_a_dead_makers_workers_still_draw_is_in_no_set(tmp_path, renderer):
+    """They live for a moment, and where filelock is new the lock is free before they go."""
+    stay = "make._leave_with_parent = lambda: (time.sleep(2), make.os._exit(1));"
+    maker = killed_maker(tmp_path, stay)
+    renderer.portrait = slowly
+    folder = made(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {folder.name, ".make.lock"}
+    assert contents(folder) == contents(made(tmp_path / "else"))
+    maker.communicate(timeout=60)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -406,8 +428,10 @@ def test_of_several_processes_one_makes_the_set(tmp_path):
 def test_killed_half_way_leaves_no_set_and_no_lock(tmp_path):
     assert other(tmp_path, kill_at=3).wait(timeout=60) == -9
     root = tmp_path / "sets"
-    assert list(root.glob(".making/*/*.jpg")) and not list(root.glob("[!.]*"))
-    (root / ".making" / "training_fake" / "easy_99_1111.jpg").write_bytes(b"of an older one")
+    assert list(root.glob(".making*/*/*.jpg")) and not list(root.glob("[!.]*"))
+    older = root / ".making/training_fake"
+    older.mkdir(parents=True, exist_ok=True)
+    (older / "easy_99_1111.jpg").write_bytes(b"of an older one")
     folder = made(root)
     assert {path.name for path in root.iterdir()} == {folder.name, ".make.lock"}
     assert contents(folder) == contents(made(tmp_path / "else"))

@@ -8,6 +8,7 @@ import errno
 import json
 import logging
 import os
+import secrets
 import shutil
 import signal
 import time
@@ -177,12 +178,10 @@ def _make(
 
     started, pictures = time.monotonic(), plan(settings)
     log.info("making %d faces in %s", len(pictures), folder)
-    staging = folder.parent / ".making"
-    # What is left of a process that died: whoever lives holds the lock.
-    if staging.is_symlink() or staging.is_file():
-        staging.unlink()
-    elif staging.exists():
-        shutil.rmtree(staging)
+    # A name of its own: of a maker that was killed, the processes that draw go on for a moment,
+    # without the lock where they were spawned or filelock closes it in what is forked.
+    staging = folder.parent / f".making-{secrets.token_hex(4)}"
+    _sweep(folder.parent)
     try:
         for name in FOLDERS:
             (staging / name).mkdir(parents=True)
@@ -203,8 +202,17 @@ def _make(
         sheet(staging, staging / SHEET)
         staging.rename(folder)
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        _sweep(folder.parent)
     log.info("made %d faces in %.0f s", len(pictures), time.monotonic() - started)
+
+
+def _sweep(root: Path) -> None:
+    """Removes what was begun in `root`, by whomever: call with the lock, so that none lives."""
+    for path in root.glob(".making*"):
+        if path.is_symlink() or path.is_file():
+            path.unlink()
+        else:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _pool(pictures: int, workers: int) -> Executor:
@@ -214,7 +222,7 @@ def _pool(pictures: int, workers: int) -> Executor:
 
 
 def _start_worker() -> None:
-    # Of a parent that is killed, a worker would wait for work for ever, and keep its lock.
+    # Of a parent that is killed, a worker would wait for work for ever.
     Thread(target=_leave_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent answers Ctrl-C
     import cv2
