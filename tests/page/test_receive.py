@@ -80,13 +80,14 @@ def hostile():
 
 
 def test_no_form_takes_longer_than_its_size():
+    # The processor's time: a machine may be busy with something else.
     for content_type, body in hostile():
-        started = time.perf_counter()
+        started = time.process_time()
         try:
             assert len(files_of(body, content_type, most=8)) <= 8
         except Refused as refused:
             assert refused.status in (400, 413)
-        assert time.perf_counter() - started < 1
+        assert time.process_time() - started < 1
 
 
 def test_a_part_is_one_file_and_few_of_them_are_taken():
