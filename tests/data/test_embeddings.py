@@ -99,11 +99,11 @@ def test_a_process_that_dies_leaves_nothing_to_be_mistaken(tmp_path):
 def test_what_a_killed_process_left_is_removed_and_use_is_noted(tmp_path):
     wanted = Wanted(np.arange(4), np.arange(6), views=2)
     (tmp_path / "embeddings").mkdir()
-    for name in ("k.123.tmp", "other.123.tmp"):
+    for name in (".k.npy.0123abcd.tmp", ".other.npy.0123abcd.tmp"):
         (tmp_path / "embeddings" / name).touch()
     file = made(tmp_path, wanted)
     left = {f.name for f in file.parent.iterdir() if f.suffix != ".lock"}
-    assert left == {"k.npy", "other.123.tmp"}
+    assert left == {"k.npy", ".other.npy.0123abcd.tmp"}
     os.utime(file, (0, 0))  # caches that nobody used for long are removed first
     assert made(tmp_path, wanted) == file and file.stat().st_mtime > 0
 

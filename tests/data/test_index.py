@@ -1,8 +1,10 @@
 """The index: what it records, its cache, corrupt files, groups."""
 
+import errno
 import hashlib
 import json
 import logging
+import os
 
 import numpy as np
 import pytest
@@ -74,6 +76,17 @@ def test_a_damaged_cache_is_made_again(faces, tmp_path, caplog):
         with caplog.at_level(logging.WARNING):
             assert load(faces, tmp_path) == first
         assert file.read_text() == whole
+
+
+def test_a_full_disk_costs_no_index_and_is_not_filled_further(faces, tmp_path, monkeypatch, caplog):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with caplog.at_level(logging.WARNING):
+        assert len(load(faces, tmp_path)) == 16
+    assert "the index cannot be kept" in caplog.text and "No space left" in caplog.text
+    assert os.listdir(tmp_path / "index") == []
 
 
 def test_corrupt_files_are_named_and_left_out_only_on_demand(faces, tmp_path, caplog):

@@ -3,6 +3,7 @@
 import csv
 import json
 import logging
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -70,6 +71,18 @@ def test_each_set_is_split_as_it_is_alone(root, tmp_path):
     for row in (0, 100, 200):
         assert faces.index.path(row).is_file()
         assert str(faces.index.path(row)).endswith(faces.index["name"][row].split("/", 1)[1])
+
+
+def test_what_cannot_be_kept_is_found_all_the_same(root, tmp_path, monkeypatch, caplog):
+    wanted = load(root, tmp_path / "a")
+
+    def full(*_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    assert (load(root, tmp_path / "b").parts == wanted.parts).all()
+    assert "copies across sets cannot be kept" in caplog.text
+    assert os.listdir(tmp_path / "b" / "index") == []
 
 
 def test_what_only_one_set_knows_is_blank_elsewhere(root, tmp_path):

@@ -25,6 +25,7 @@ from detector.data.ahead import in_order
 from detector.data.index import Index
 from detector.data.joint import JointIndex
 from detector.data.preprocess import Preprocess
+from detector.replacing import replacing
 
 log = logging.getLogger(__name__)
 
@@ -191,14 +192,8 @@ def make_room(folder: Path, keep: Path, limit: float) -> None:
 
 
 def _fill(file: Path, shape: tuple, pixels: Pixels) -> None:
-    for stale in file.parent.glob(f"{file.stem}.*.tmp"):  # of a process that died; we hold the lock
-        stale.unlink(missing_ok=True)
-    temporary = file.with_suffix(f".{os.getpid()}.tmp")
-    try:
+    with replacing(file, alone=True) as temporary:
         _decode_into(np.lib.format.open_memmap(temporary, "w+", np.uint8, shape), pixels)
-        os.replace(temporary, file)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _decode_into(rows: np.memmap, pixels: Pixels) -> None:

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from detector.data import cache
+from detector.replacing import replacing
 
 log = logging.getLogger(__name__)
 
@@ -156,10 +157,8 @@ def load_embeddings(
                 os.utime(file)
             log.info("embeddings: %d from %s", len(wanted), file)
             return file
-        for stale in folder.glob(f"{key}.*.tmp"):  # of a process that died; we hold the lock
-            stale.unlink(missing_ok=True)
-        begun, temporary = time.monotonic(), file.with_suffix(f".{os.getpid()}.tmp")
-        try:
+        begun = time.monotonic()
+        with replacing(file, alone=True) as temporary:
             values, done = None, 0
             for batch in _batches(faces, wanted, batch_size, workers, worker_init):
                 images, _, _, *bits = batch
@@ -174,9 +173,6 @@ def load_embeddings(
                     progress(done, len(wanted))
             values.flush()
             del values
-            os.replace(temporary, file)
-        finally:
-            temporary.unlink(missing_ok=True)
     log.info("embeddings: %d views in %.1f s: %s", len(wanted), time.monotonic() - begun, file)
     return file
 

@@ -4,7 +4,6 @@ Looked for once: a bit a picture is kept beside the decoded pixels, in a file na
 that it depends on.
 """
 
-import contextlib
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -22,6 +21,7 @@ from detector.data.faces import LONGEST, SCORE, find_faces
 from detector.data.index import Index
 from detector.data.preprocess import Preprocess
 from detector.errors import UserError
+from detector.replacing import replacing
 
 log = logging.getLogger(__name__)
 
@@ -88,15 +88,10 @@ def _faceless(
             found[done - 1] = bare
             if progress:
                 progress(done, len(rows))
-    temporary = file.with_suffix(f".{os.getpid()}.tmp")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as stream:
+        with replacing(file) as temporary, open(temporary, "wb") as stream:
             np.save(stream, found)
-        os.replace(temporary, file)
     except OSError as error:
         log.warning("where faces are cannot be kept (%s); paths.cache= names another", error)
-    finally:
-        with contextlib.suppress(OSError):  # where there is no folder either
-            temporary.unlink(missing_ok=True)
     return found

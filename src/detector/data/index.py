@@ -25,6 +25,7 @@ from detector.data.nearcopies import Description, describe, find_pairs, listed_p
 from detector.data.phash import phash
 from detector.data.sources import Item, Listing
 from detector.errors import UserError
+from detector.replacing import replacing
 
 log = logging.getLogger(__name__)
 
@@ -200,13 +201,11 @@ def _read(file: Path) -> Index | None:
 
 
 def _write(index: Index, file: Path) -> None:
-    temporary = file.with_suffix(f".{os.getpid()}.tmp")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "w", encoding="utf-8") as opened:
+        with replacing(file) as temporary, open(temporary, "w", encoding="utf-8") as opened:
             for piece in pieces(vars(index)):
                 opened.write(piece)
-        os.replace(temporary, file)  # a reader sees the whole file or none
     except OSError as error:
         log.warning("the index cannot be kept (%s); paths.cache= names another place", error)
 

@@ -8,7 +8,6 @@ that a set is tested on are the same as when it is used alone.
 
 import json
 import logging
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -26,6 +25,7 @@ from detector.data.nearcopies import Description, describe, same_photograph
 from detector.data.phash import near
 from detector.data.split import PARTS, check_parts
 from detector.errors import UserError
+from detector.replacing import replacing
 from detector.rules import check, either, nothing, text, texts
 
 log = logging.getLogger(__name__)
@@ -208,11 +208,10 @@ def _pairs_across(indexes: Sequence[Index], cfg: DictConfig, cache: Path) -> lis
     except (OSError, ValueError, TypeError):
         pass
     found = _look_across(indexes, cfg.max_pixels)
-    temporary = file.with_suffix(f".{os.getpid()}.tmp")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(found))
-        os.replace(temporary, file)
+        with replacing(file) as temporary:
+            temporary.write_text(json.dumps(found))
     except OSError as error:
         log.warning("copies across sets cannot be kept (%s); paths.cache=", error)
     return found

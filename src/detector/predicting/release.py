@@ -6,10 +6,8 @@ the weights. Neither file can hold code, whoever made it. They may come from a s
 them believes nothing that it has not checked.
 """
 
-import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from detector.errors import UserError
 from detector.predicting.card import Card, check_card
 from detector.predicting.checkpoint import read_checkpoint
 from detector.predicting.find import RELEASE
+from detector.replacing import replacing
 
 KIND, FORMAT = "detector weights", 1
 LONGEST = 64 << 20  # bytes of the JSON; a gate takes some 100 kB
@@ -55,33 +54,28 @@ def write_release(checkpoint_path: Path, folder: Path, licence: str) -> list[Pat
         for key, value in checkpoint["state_dict"].items()
     }
     files = [Path(folder).expanduser() / f"{name}{suffix}" for suffix in (RELEASE, ".json")]
-    temporary = [file.with_name(f".{file.name}.{os.getpid()}.tmp") for file in files]
     try:
         files[0].parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, temporary[0], {"format": "pt", "kind": KIND})
-        about = {
-            "kind": KIND,
-            "format": FORMAT,
-            "detector": checkpoint["detector"],
-            "weights": {
-                "file": files[0].name,
-                "sha256": _sha256(temporary[0]),
-                "parameters": sum(value.numel() for value in tensors.values()),
-            },
-            "licence": licence.strip(),
-            "written_by": f"detector {__version__}",
-            **_known(run),
-        }
-        temporary[1].write_text(json.dumps(about, indent=2, allow_nan=False) + "\n", "utf-8")
-        for made, file in zip(temporary, files, strict=True):
-            os.replace(made, file)
+        # Left from the inside: the weights take their place before what says their digest.
+        with replacing(files[1]) as card, replacing(files[0]) as weights:
+            save_file(tensors, weights, {"format": "pt", "kind": KIND})
+            about = {
+                "kind": KIND,
+                "format": FORMAT,
+                "detector": checkpoint["detector"],
+                "weights": {
+                    "file": files[0].name,
+                    "sha256": _sha256(weights),
+                    "parameters": sum(value.numel() for value in tensors.values()),
+                },
+                "licence": licence.strip(),
+                "written_by": f"detector {__version__}",
+                **_known(run),
+            }
+            card.write_text(json.dumps(about, indent=2, allow_nan=False) + "\n", "utf-8")
     except (OSError, SafetensorError) as error:  # the latter of a full disk, say
         why = getattr(error, "strerror", None) or _line(error)
         raise UserError(f"{folder} cannot be written ({why}): choose another folder") from error
-    finally:
-        for made in temporary:
-            with contextlib.suppress(OSError):  # also where its folder is a file
-                made.unlink()
     return files
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from detector.evaluation.controls import CONTROLS
 from detector.evaluation.holds import in_words
 from detector.evaluation.report import NAMES, set_table, shown, table
+from detector.replacing import replacing
 from detector.run.card_audit import audit_lines
 from detector.run.card_facts import NEEDED, Facts, code, gather, is_known, safe
 from detector.run.card_input import PARTS, crop_lines, gate_lines
@@ -44,7 +45,7 @@ def write_card(folder: Path, runs: Path) -> Path:
         The card.
     """
     folder, runs = Path(folder).resolve(), Path(runs).resolve()
-    path, temporary = folder / "card.md", folder / ".card.md.tmp"
+    path = folder / "card.md"
     facts = gather(folder, runs)
     sections = {
         "What it is": _network,
@@ -61,11 +62,8 @@ def write_card(folder: Path, runs: Path) -> Path:
     for title, write in sections.items():
         lines += [f"## {title}", "", *_safely(write, facts), ""]
     try:
-        try:
+        with replacing(path) as temporary:
             temporary.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
     except OSError as error:
         log.warning("no model card: %s cannot be written (%s)", path, error.strerror or error)
     return path

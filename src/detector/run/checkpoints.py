@@ -8,7 +8,6 @@ the file in memory first, which for cnn2 is half a gigabyte more than its traini
 
 import logging
 import math
-import os
 import sys
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from detector.errors import UserError
 from detector.evaluation.calibration import Calibration
 from detector.evaluation.gate import Gate
 from detector.predictor import read_checkpoint
+from detector.replacing import replacing
 
 log = logging.getLogger(__name__)
 
@@ -108,13 +108,12 @@ def write_checkpoint(checkpoint: dict, path: Path) -> None:
     Raises:
         OSError: It cannot be written.
     """
-    handled, temporary = sys.exception(), path.with_name(f".{path.name}.tmp")
+    handled = sys.exception()
     try:
-        with open(temporary, "wb") as file:
+        # One process saves, and what it leaves when it is killed is half a gigabyte of cnn2.
+        with replacing(path, alone=True) as temporary, open(temporary, "wb") as file:
             torch.save(checkpoint, file)
-        os.replace(temporary, path)
     except BaseException as error:
-        temporary.unlink(missing_ok=True)
         cause = _cause(error, handled)
         if cause is error:
             raise

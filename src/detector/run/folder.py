@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING
 from omegaconf import DictConfig, OmegaConf
 
 from detector.errors import UserError
+from detector.replacing import replacing
 
 if TYPE_CHECKING:
     from detector.data.load import FaceSet  # heavy
@@ -82,13 +83,8 @@ def point_latest(runs: Path, folder: Path) -> None:
 @contextmanager
 def _replacing(path: Path) -> Iterator[IO[str]]:
     """A text file that takes the place of `path` when it is complete, and only then."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "w", newline="", encoding="utf-8") as file:
-            yield file
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        yield file
 
 
 def write_json(path: Path, content: Mapping) -> None:

@@ -16,6 +16,7 @@ from torch.distributed import TCPStore
 from torch.multiprocessing import ProcessExitedException
 
 from detector.errors import Interrupted, UserError
+from detector.replacing import replacing
 from detector.run.checks import check_config
 from detector.run.hardware import choose_hardware
 from detector.run.ranks import ALONE, Lost, Ranks, together
@@ -191,6 +192,5 @@ def _work(
         outcome = {"interrupted": str(stop.checkpoint)} if rank == 0 else {}
     finally:
         if outcome:
-            temporary = Path(told) / f"{rank:05d}.tmp"
-            temporary.write_text(json.dumps(outcome))
-            temporary.replace(temporary.with_suffix(".json"))
+            with replacing(Path(told) / f"{rank:05d}.json") as temporary:
+                temporary.write_text(json.dumps(outcome))

@@ -25,6 +25,7 @@ from detector.data.index import Index
 from detector.data.preprocess import Preprocess
 from detector.data.regions import landmarks_in_input
 from detector.errors import UserError
+from detector.replacing import replacing
 
 log = logging.getLogger(__name__)
 
@@ -93,15 +94,8 @@ def _read(file: Path, rows: int) -> np.ndarray | None:
 
 
 def _write(file: Path, found: np.ndarray) -> None:
-    for stale in file.parent.glob(f"{file.stem}.*.tmp"):  # of a process that died; we hold the lock
-        stale.unlink(missing_ok=True)
-    temporary = file.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as stream:
-            np.save(stream, found)
-        os.replace(temporary, file)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(file, alone=True) as temporary, open(temporary, "wb") as stream:
+        np.save(stream, found)
 
 
 def _find(
