@@ -150,6 +150,16 @@ def test_ctrl_c_then_kill_then_the_printed_line(tiny_set, tmp_path):
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
+def test_what_is_chosen_beside_an_experiment_is_what_is_taken(name):
+    """What an experiment writes into a group would win over the command line, unsaid."""
+    for choice in ("none", "robust"):
+        beside = cli.compose("train", [f"experiment={name}", f"augment={choice}"])
+        assert beside.augment == cli.compose("train", [f"augment={choice}"]).augment
+    beside = cli.compose("train", [f"experiment={name}", "model=cnn3", "data=utkface"])
+    assert (beside.model.net.name, beside.data.name) == ("cnn3", "utkface")
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
 def test_experiments_state_command_cost_and_score_and_compose(name):
     text = (cli.conf_dir() / "experiment" / f"{name}.yaml").read_text()
     for says in (f"python -m detector.train experiment={name}", "# Cost: ", "# Score: "):
