@@ -57,7 +57,7 @@ def write_release(checkpoint_path: Path, folder: Path, licence: str) -> list[Pat
     try:
         files[0].parent.mkdir(parents=True, exist_ok=True)
         # Left from the inside: the weights take their place before what says their digest.
-        with replacing(files[1]) as card, replacing(files[0]) as weights:
+        with replacing(files[1]) as beside, replacing(files[0]) as weights:
             save_file(tensors, weights, {"format": "pt", "kind": KIND})
             about = {
                 "kind": KIND,
@@ -72,7 +72,7 @@ def write_release(checkpoint_path: Path, folder: Path, licence: str) -> list[Pat
                 "written_by": f"detector {__version__}",
                 **_known(run),
             }
-            card.write_text(json.dumps(about, indent=2, allow_nan=False) + "\n", "utf-8")
+            beside.write_text(json.dumps(about, indent=2, allow_nan=False) + "\n", "utf-8")
     except (OSError, SafetensorError) as error:  # the latter of a full disk, say
         why = getattr(error, "strerror", None) or _line(error)
         raise UserError(f"{folder} cannot be written ({why}): choose another folder") from error

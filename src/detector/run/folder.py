@@ -81,7 +81,7 @@ def point_latest(runs: Path, folder: Path) -> None:
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[IO[str]]:
+def _new_text(path: Path) -> Iterator[IO[str]]:
     """A text file that takes the place of `path` when it is complete, and only then."""
     with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         yield file
@@ -89,13 +89,13 @@ def _replacing(path: Path) -> Iterator[IO[str]]:
 
 def write_json(path: Path, content: Mapping) -> None:
     """Write standard JSON (no NaN), all or nothing."""
-    with _replacing(path) as file:
+    with _new_text(path) as file:
         file.write(json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence]) -> None:
     """Write a table with a header line, all or nothing."""
-    with _replacing(path) as file:
+    with _new_text(path) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)
@@ -103,7 +103,7 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence]) -> No
 
 def write_config(folder: Path, cfg: DictConfig) -> None:
     """The resolved config, as `config.yaml`; of a resumed run with the newest settings."""
-    with _replacing(folder / "config.yaml") as file:
+    with _new_text(folder / "config.yaml") as file:
         file.write(OmegaConf.to_yaml(cfg, resolve=True))
 
 

@@ -364,7 +364,7 @@ def killed_maker(root: Path, before: str = "") -> subprocess.Popen:
         stdout=subprocess.PIPE,
         env=os.environ | {"PYTHONPATH": paths},
     )
-    while not list(root.glob(".making*/training_fake/*.jpg")):
+    while not list(root.glob(".making-*/training_fake/*.jpg")):
         assert maker.poll() is None
         time.sleep(0.05)
     maker.kill()
@@ -428,12 +428,12 @@ def test_of_several_processes_one_makes_the_set(tmp_path):
 def test_killed_half_way_leaves_no_set_and_no_lock(tmp_path):
     assert other(tmp_path, kill_at=3).wait(timeout=60) == -9
     root = tmp_path / "sets"
-    assert list(root.glob(".making*/*/*.jpg")) and not list(root.glob("[!.]*"))
-    older = root / ".making/training_fake"
-    older.mkdir(parents=True, exist_ok=True)
-    (older / "easy_99_1111.jpg").write_bytes(b"of an older one")
+    assert list(root.glob(".making-*/*/*.jpg")) and not list(root.glob("[!.]*"))
+    (begun,) = root.glob(".making-*")
+    (begun / "training_fake" / "easy_99_1111.jpg").write_bytes(b"of an older one")
+    (root / ".making-of").mkdir()  # somebody else's
     folder = made(root)
-    assert {path.name for path in root.iterdir()} == {folder.name, ".make.lock"}
+    assert {path.name for path in root.iterdir()} == {folder.name, ".make.lock", ".making-of"}
     assert contents(folder) == contents(made(tmp_path / "else"))
 
 

@@ -208,11 +208,8 @@ def _make(
 
 def _sweep(root: Path) -> None:
     """Removes what was begun in `root`, by whomever: call with the lock, so that none lives."""
-    for path in root.glob(".making*"):
-        if path.is_symlink() or path.is_file():
-            path.unlink()
-        else:
-            shutil.rmtree(path, ignore_errors=True)
+    for begun in root.glob(".making-????????"):
+        shutil.rmtree(begun, ignore_errors=True)
 
 
 def _pool(pictures: int, workers: int) -> Executor:
