@@ -354,8 +354,8 @@ def killed_maker(root: Path, before: str = "") -> subprocess.Popen:
     command = (
         "from detector.data.synthetic import make;"
         "from tests.data.synthetic.stand_in import made, modules, slowly;"
-        f"import sys, time; sys.modules |= modules(slowly);"
-        f"{before}made(sys.argv[1], n=5000)"
+        f"import sys, time; sys.modules |= modules(slowly); {before}"
+        "made(sys.argv[1], n=5000)"
     )
     above = Path(__file__).parents[3]
     paths = os.pathsep.join([str(above / "src"), str(above)])
