@@ -1,12 +1,12 @@
 """Places on the face: their inverse, and what turning the head does to them."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from scipy.ndimage import map_coordinates
 
 from detector.data.synthetic.canvas import (
     bump,
@@ -29,6 +29,7 @@ def marks(face) -> np.ndarray:
 
 
 @settings(max_examples=40, deadline=None)
+@example(seed=833, size=64, yaw=-0.25, pitch=0.0, more=[(-0.5625, 0.9375)])
 @given(
     seed=st.integers(0, 999),
     size=st.integers(64, 300),
@@ -38,13 +39,17 @@ def marks(face) -> np.ndarray:
 )
 def test_place_is_the_inverse_of_the_canvas(seed, size, yaw, pitch, more):
     face, shot = drawn(seed, yaw=yaw, pitch=pitch)
-    c = make_canvas(face, shot, size)
     points = np.array([*marks(face), *more])
     seen = place(face, shot, size, points)
     assert seen.shape == points.shape and seen.dtype == np.float64
-    for found, wanted in zip((c.u, c.v), points.T, strict=True):
-        between = map_coordinates(found.astype(np.float64), seen.T[::-1], order=1)
-        np.testing.assert_allclose(between, wanted, atol=0.1 * c.pixel)
+    for (x, y), wanted in zip(seen, points, strict=True):
+        # Moved so that the point meets the centre of a pixel: between two of them, depth falls like
+        # a root towards the outline.
+        column, row = round(x), round(y)
+        moved = replace(shot, x=shot.x + (column - x) / size, y=shot.y + (row - y) / size)
+        c = make_canvas(face, moved, size)
+        found = c.u[row, column], c.v[row, column]
+        np.testing.assert_allclose(found, wanted, atol=0.05 * c.pixel)
 
 
 @settings(max_examples=20, deadline=None)
